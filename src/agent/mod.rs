@@ -1,0 +1,3 @@
+//! What runs inside the staging network: checks, resolver, traffic.
+
+pub mod protocol;

@@ -1,0 +1,163 @@
+//! What the run and its agent say to each other: JSON lines over an attached exec.
+//!
+//! The run starts one `agent work` in the agent's container and writes one [`Request`] a line to its standard
+//! input; the agent works on all of them at once and writes one [`Reply`] a line in the order in which they end.
+//! End of input ends the agent.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::model::{Observation, Probe, Unseen};
+
+/// One question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Comes back in the reply.
+    pub id: u64,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ask {
+    /// `http`, `tcp` or `sql` of a test plan.
+    Probe(Probe),
+    /// Tries to connect again and again until it succeeds or `patience` is over.
+    AwaitTcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// From now.
+        patience: Duration,
+    },
+    /// Tries once to reach something that should be out of reach.
+    Reach(Reach),
+    /// Digests every file below these folders, as one digest a folder.
+    Fingerprint {
+        /// Absolute paths in the agent's container.
+        folders: Vec<String>,
+    },
+    /// The agent's own network, as the kernel sees it.
+    Network,
+}
+
+/// One try to get out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// A TCP connection. With a token, only a peer that sends exactly this line back counts as reached by us;
+    /// any accepted connection counts as a hole.
+    Tcp {
+        /// The address.
+        address: IpAddr,
+        /// The port.
+        port: u16,
+        /// For all of it.
+        timeout: Duration,
+    },
+    /// A datagram to this address that wants an answer (for port 53, a DNS question; a beacon answers both).
+    Udp {
+        /// The address.
+        address: IpAddr,
+        /// The port.
+        port: u16,
+        /// For all of it.
+        timeout: Duration,
+    },
+    /// A name looked up through the container's own resolver (`/etc/resolv.conf`).
+    Name {
+        /// The name.
+        name: String,
+        /// For all of it.
+        timeout: Duration,
+    },
+    /// A name looked up and, where it resolves, a TCP connection to it: a `forbidden:` entry.
+    Host {
+        /// Name or address.
+        host: String,
+        /// The ports to try.
+        ports: Vec<u16>,
+        /// For all of it.
+        timeout: Duration,
+    },
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The request's.
+    pub id: u64,
+    /// What came of it.
+    pub answer: Answer,
+    /// How long it took, measured inside.
+    pub elapsed: Duration,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// To `Probe`.
+    Seen(Result<Observation, Unseen>),
+    /// To `AwaitTcp`: `Err` is the last try's error.
+    Connected(Result<(), String>),
+    /// To `Reach`.
+    Reached(Reached),
+    /// To `Fingerprint`: in the order asked.
+    Fingerprints(Vec<Result<Fingerprint, String>>),
+    /// To `Network`.
+    Network(NetworkFacts),
+    /// The request could not be read.
+    Refused(String),
+}
+
+/// What came of a try to get out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reached {
+    /// Something answered: a hole (or, in the control, what it should be). What answered.
+    Yes(String),
+    /// Nothing answered, and why: `network is unreachable`, `timed out after 1 s`, `no such name`. A refused
+    /// connection is `Yes`: a host sent the refusal.
+    No(String),
+    /// The try itself went wrong, so it shows nothing.
+    Inconclusive(String),
+}
+
+/// A folder's content in one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// `sha256:<hex>` over sorted paths, kinds, permissions, owners, link targets and contents.
+    pub digest: String,
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The agent's own network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkFacts {
+    /// Addresses of all interfaces but the loopback's.
+    pub addresses: Vec<IpAddr>,
+    /// Gateways of all routes (IPv4 and IPv6).
+    pub gateways: Vec<IpAddr>,
+    /// True where a default route exists.
+    pub default_route: bool,
+}
+
+/// A line on the standard output of `agent serve`: a question that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedName {
+    /// The name that was asked for, without the final dot.
+    pub name: String,
+    /// `A`, `AAAA`, `SRV` and so on.
+    pub kind: String,
+    /// The asking container's address.
+    pub asker: IpAddr,
+}

@@ -1,0 +1,426 @@
+//! The one event stream of a run.
+//!
+//! Stages emit these; progress, JUnit, the record and the verdict are folds over them. Every event is numbered
+//! without gaps from 1, and exactly one [`EventKind::RunFinished`] ends the stream.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::verdict::Verdict;
+
+/// A phase of a run, in the order in which phases happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Reads and checks every file, digests package and backups, asks the engine what it can do.
+    Preflight,
+    /// Network, agent, images and volumes.
+    Provision,
+    /// Proves from inside that nothing outside can be reached.
+    Isolate,
+    /// Restores each backup, or reuses the base of an identical earlier restore.
+    Restore,
+    /// The services are healthy and the test plan is green before the deploy.
+    Baseline,
+    /// Freezes volumes and container filesystems as one point.
+    Snapshot,
+    /// Runs the package, unassisted.
+    Deploy,
+    /// The test plan after the deploy.
+    Verify,
+    /// Back to the snapshot, proved by tests and fingerprints.
+    Rollback,
+    /// Removes everything this run made, or keeps it with an expiry.
+    Teardown,
+}
+
+impl Stage {
+    /// Every stage in order.
+    pub const ALL: [Self; 10] = [
+        Self::Preflight,
+        Self::Provision,
+        Self::Isolate,
+        Self::Restore,
+        Self::Baseline,
+        Self::Snapshot,
+        Self::Deploy,
+        Self::Verify,
+        Self::Rollback,
+        Self::Teardown,
+    ];
+
+    /// The name used in output, suites and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Provision => "provision",
+            Self::Isolate => "isolate",
+            Self::Restore => "restore",
+            Self::Baseline => "baseline",
+            Self::Snapshot => "snapshot",
+            Self::Deploy => "deploy",
+            Self::Verify => "verify",
+            Self::Rollback => "rollback",
+            Self::Teardown => "teardown",
+        }
+    }
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a run is for: it decides which stages are needed and who owns a bad backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// `rehearse run`: all stages.
+    Rehearse,
+    /// `rehearse backup-check`: up to baseline, then teardown. A bad backup is *failed*.
+    BackupCheck,
+}
+
+/// Who is at fault when a stage goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Owner {
+    /// The package that was handed over.
+    Package,
+    /// A backup that cannot be restored, or is too old.
+    Backup,
+    /// The staging's own services before the deploy.
+    Staging,
+    /// The stack file, or an image it names.
+    Stack,
+    /// The test plan.
+    Testplan,
+    /// The staging network let something out, or its isolation could not be proved.
+    Isolation,
+    /// The engine, or this machine.
+    Engine,
+}
+
+impl Owner {
+    /// The name used in output and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Package => "package",
+            Self::Backup => "backup",
+            Self::Staging => "staging",
+            Self::Stack => "stack",
+            Self::Testplan => "testplan",
+            Self::Isolation => "isolation",
+            Self::Engine => "engine",
+        }
+    }
+}
+
+/// How a stage ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum StageOutcome {
+    /// Everything the stage had to show was shown.
+    Ok,
+    /// The stage went wrong, and `owner` is at fault. Whether that makes the verdict failed or invalid is
+    /// the verdict's decision, not the stage's.
+    Bad {
+        /// Who is at fault.
+        owner: Owner,
+        /// One sentence: the operation, the object, and what was seen.
+        reason: String,
+        /// What to do about it, where that is known.
+        help: Option<String>,
+    },
+    /// Somebody pressed Ctrl-C, or the process was asked to end.
+    Interrupted,
+}
+
+/// The result of one test case, in the three words of the glossary and two more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CaseStatus {
+    /// Every expectation was seen to be true.
+    Passed,
+    /// An expectation was false.
+    Failed,
+    /// It could not be determined.
+    Error,
+    /// It was not reached. Never counts as passed.
+    Skipped,
+    /// An expectation of a `severity: warn` test was false.
+    Warned,
+}
+
+/// One expectation that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mismatch {
+    /// What was looked at: `status`, `header content-type`, `body`, `exit code`, `rows`.
+    pub what: String,
+    /// What the file asked for.
+    pub expected: String,
+    /// What was seen, shortened to something a person can read.
+    pub seen: String,
+}
+
+/// One test case, of the test plan or of a stage's own suite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// The suite it belongs to: a stage's name, or `<stage>.<test plan>`.
+    pub suite: String,
+    /// Unique within its suite.
+    pub name: String,
+    /// How it ended.
+    pub status: CaseStatus,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// One line for failed, error, skipped and warned cases; for a passed one, an optional figure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The expectations that were false.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mismatches: Vec<Mismatch>,
+    /// The component of the package that is the likely cause, where one can be named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// Where the case is written: `testplans/site.yaml:12:5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// Output worth keeping beside the case (a step's last lines, a response's body).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+    /// Files of the run's folder that show more, relative to that folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<String>,
+}
+
+/// Which of a process's two outputs a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A file that a run depends on, as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artefact {
+    /// What it is for: `rehearsal`, `stack`, `testplan`, `package`, or the name of a restore.
+    pub role: String,
+    /// The path as given.
+    pub path: String,
+    /// `sha256:<hex>`.
+    pub digest: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum EventKind {
+    /// The first event.
+    RunStarted {
+        /// The run's id.
+        run: String,
+        /// The rehearsal's name.
+        rehearsal: String,
+        /// The rehearsal's file, as given.
+        file: String,
+        /// What the run is for.
+        mode: Mode,
+        /// The version of `rehearse`.
+        version: String,
+        /// Where record, logs and reports lie.
+        dir: String,
+    },
+    /// A stage began.
+    StageStarted {
+        /// Which.
+        stage: Stage,
+    },
+    /// A stage ended.
+    StageFinished {
+        /// Which.
+        stage: Stage,
+        /// How.
+        #[serde(flatten)]
+        outcome: StageOutcome,
+        /// Seconds from its start to its end.
+        seconds: f64,
+    },
+    /// A stage was not reached. Never counts as ok.
+    StageSkipped {
+        /// Which.
+        stage: Stage,
+        /// Why.
+        reason: String,
+    },
+    /// A digest taken by preflight.
+    ArtefactDigested(Artefact),
+    /// The package under rehearsal.
+    PackageOpened {
+        /// Its name.
+        name: String,
+        /// Its version, where it says one.
+        version: Option<String>,
+        /// `sha256:<hex>` over its sorted file digests.
+        digest: String,
+        /// How many files it holds.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// `deploy.yaml`, `DEPLOY.md` or `deploy.sh`.
+        shape: String,
+        /// The components in the order in which they will be deployed.
+        components: Vec<String>,
+    },
+    /// The engine answered.
+    EngineFound {
+        /// Its version.
+        version: String,
+        /// The API version that was agreed on.
+        api: String,
+        /// Its storage driver.
+        storage: String,
+        /// How branches are made there: `overlay` or `copy`.
+        branches: String,
+    },
+    /// A base was made, or found and used again.
+    Base {
+        /// Its content address.
+        key: String,
+        /// The volume it fills, as the stack names it.
+        volume: String,
+        /// True when an identical earlier restore served.
+        reused: bool,
+    },
+    /// A word to the reader that is neither progress nor a result.
+    Note {
+        /// The stage it belongs to.
+        stage: Stage,
+        /// The text, one line.
+        text: String,
+    },
+    /// How far something that takes long has come.
+    Progress {
+        /// The stage it belongs to.
+        stage: Stage,
+        /// What is being done: `build rehearse-site/cms:1`, `restore site.dump`.
+        what: String,
+        /// Done so far, in `unit`.
+        done: u64,
+        /// All there is to do, where it is known.
+        total: Option<u64>,
+        /// `bytes`, `services`, `tests`.
+        unit: String,
+    },
+    /// A step of the package began.
+    StepStarted {
+        /// Its component.
+        component: String,
+        /// Its name.
+        step: String,
+        /// Where it runs: `bastion` or a service.
+        target: String,
+    },
+    /// A step of the package ended.
+    StepFinished {
+        /// Its component.
+        component: String,
+        /// Its name.
+        step: String,
+        /// The exit code, where a process ran and ended by itself.
+        exit_code: Option<i64>,
+        /// Seconds.
+        seconds: f64,
+    },
+    /// A line that a step, a restore or a build wrote.
+    OutputLine {
+        /// The stage it belongs to.
+        stage: Stage,
+        /// Who wrote it: `backend/migrate the schema`, `restore db`.
+        source: String,
+        /// To which output.
+        output: Output,
+        /// The line, without its end, with control characters removed.
+        line: String,
+    },
+    /// A test case ended.
+    CaseFinished {
+        /// The stage it ran in.
+        stage: Stage,
+        /// The case.
+        #[serde(flatten)]
+        case: Case,
+    },
+    /// A name outside staging was asked for; it was refused.
+    OutsideName {
+        /// The stage in which it was asked.
+        stage: Stage,
+        /// The name.
+        name: String,
+        /// The asking service or container, where its address is known.
+        asker: String,
+    },
+    /// What the snapshot looks like, or what stands there after rollback.
+    Fingerprint {
+        /// `snapshot` or `rollback`.
+        of: String,
+        /// From a volume's or database's name to `sha256:<hex>`.
+        parts: BTreeMap<String, String>,
+    },
+    /// A measured duration that a person takes to a meeting.
+    Measured {
+        /// `restore`, `snapshot`, `deploy`, `rollback to healthy`.
+        what: String,
+        /// Seconds.
+        seconds: f64,
+    },
+    /// Something of this run could not be removed and will be swept later.
+    Leftover {
+        /// `container x`, `volume y`, `network z`.
+        what: String,
+        /// The engine's words.
+        reason: String,
+    },
+    /// Staging was left up on request.
+    Kept {
+        /// When it will be swept.
+        expires: Timestamp,
+        /// The service containers, from service name to container name.
+        containers: BTreeMap<String, String>,
+    },
+    /// The verdict as it stands after verify (or after the stage that ended the judgement). A crash in
+    /// rollback or teardown does not lose it.
+    Judged {
+        /// The verdict so far; its rollback is not known yet.
+        verdict: Verdict,
+    },
+    /// The one terminal event.
+    RunFinished {
+        /// The final verdict.
+        verdict: Verdict,
+        /// The process's exit code.
+        exit_code: u8,
+        /// Seconds from the first event.
+        seconds: f64,
+    },
+}
+
+/// One numbered event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// Wall clock, UTC.
+    pub at: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}

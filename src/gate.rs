@@ -1,0 +1,1 @@
+//! Whether exactly this package was rehearsed: a pure decision over records.

@@ -1,0 +1,12 @@
+//! Rehearse a production deploy before it happens: see `ARCHITECTURE.md` for how data flows.
+
+pub mod agent;
+pub mod check;
+pub mod event;
+pub mod gate;
+pub mod manifest;
+pub mod package;
+pub mod plan;
+pub mod report;
+pub mod restore;
+pub mod verdict;

@@ -1,0 +1,1 @@
+//! Opening, digesting and unpacking what was handed over.
