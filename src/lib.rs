@@ -2,6 +2,8 @@
 
 pub mod agent;
 pub mod check;
+pub mod digest;
+pub mod engine;
 pub mod event;
 pub mod gate;
 pub mod manifest;

@@ -1,0 +1,29 @@
+//! The one door to Docker's engine: nothing else in the crate imports `bollard`.
+//!
+//! Everything made here is labelled in the request that makes it, so that a crash at any moment leaves only
+//! resources that [`sweep`] can find again.
+
+mod body;
+mod build;
+mod connect;
+mod container;
+mod error;
+mod exec;
+mod image;
+mod labels;
+mod network;
+mod ready;
+mod sweep;
+mod volume;
+
+pub use build::{BuildSpec, Network as BuildNetwork};
+pub use connect::{Engine, EngineFacts};
+pub use container::{Attach, ContainerSpec, ContainerState, FileUpload, HostNetwork, VolumeAt};
+pub use error::EngineError;
+pub use exec::{ExecLine, ExecOutcome, ExecSpec, Interactive};
+pub use image::{ImageFacts, Obtained};
+pub use labels::{Labels, OwnerId, Purpose};
+pub use network::NetworkFacts;
+pub use ready::NotReady;
+pub use sweep::{Resource, Swept};
+pub use volume::VolumeFacts;
