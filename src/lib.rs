@@ -11,4 +11,6 @@ pub mod package;
 pub mod plan;
 pub mod report;
 pub mod restore;
+pub mod staging;
+pub mod state;
 pub mod verdict;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::body_try_stream;
@@ -20,6 +21,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use super::body;
 use super::error::{Doing, EngineError};
 use super::{Engine, Labels, Purpose};
+use crate::package::{TarOptions, tar_folder};
 use crate::plan::model::Healthcheck;
 
 /// How a container is attached to networks.
@@ -156,6 +158,19 @@ pub struct FileUpload {
     pub uid: u64,
     /// Numeric group.
     pub gid: u64,
+}
+
+/// A file or folder of this machine that goes into a container.
+#[derive(Clone, Debug)]
+pub struct HostPaths {
+    /// A file, or a folder whose content goes below `target`.
+    pub source: PathBuf,
+    /// The absolute path in the container.
+    pub target: String,
+    /// Numeric owner and group there.
+    pub owner: (u64, u64),
+    /// Permission bits, where they shall differ from the source's.
+    pub mode: Option<u32>,
 }
 
 /// Processes and threads of one container together: a fork bomb ends here, not at the host's limit.
@@ -530,6 +545,23 @@ impl Engine {
             tar.finish()
         })
         .await
+    }
+
+    /// Copies a file, or the content of a folder, into a container, which need not run. Folders that are missing
+    /// on the way to the target are made.
+    ///
+    /// # Errors
+    /// When the source cannot be read, or the engine refuses.
+    pub async fn upload_paths(&self, name: &str, paths: HostPaths) -> Result<(), EngineError> {
+        let options = TarOptions {
+            prefix: PathBuf::from(paths.target.trim_start_matches('/')),
+            owner: paths.owner,
+            mode: paths.mode,
+        };
+        let source = paths.source;
+        self.upload_tar(name, "/", move |out| tar_folder(&source, out, &options))
+            .await?;
+        Ok(())
     }
 
     /// A file or folder of a container as a tar, at most `limit` bytes of it.

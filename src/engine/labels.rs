@@ -10,6 +10,8 @@ pub(super) const PURPOSE: &str = "rehearse.purpose";
 pub(super) const RUN: &str = "rehearse.run";
 const REHEARSAL: &str = "rehearse.rehearsal";
 pub(super) const OWNER: &str = "rehearse.owner";
+/// The run that is at work on, or has made, a base.
+pub const BASE_RUN: &str = "rehearse.base.run";
 const CREATED: &str = "rehearse.created";
 pub(super) const EXPIRES: &str = "rehearse.expires";
 /// On one small volume of a run that was kept on purpose: until when. Labels cannot be changed later, so being
@@ -143,10 +145,30 @@ impl Labels {
                 labels.insert(OWNER.to_owned(), self.owner.clone());
                 labels.insert(EXPIRES.to_owned(), self.expires.to_string());
             }
-            Purpose::Base | Purpose::Shared => {}
+            // A base outlives its run, but until it is sealed somebody must be known to be at work on it.
+            Purpose::Base => {
+                labels.insert(BASE_RUN.to_owned(), self.run.clone());
+                labels.insert(OWNER.to_owned(), self.owner.clone());
+                labels.insert(EXPIRES.to_owned(), self.expires.to_string());
+            }
+            Purpose::Shared => {}
         }
         labels
     }
+}
+
+/// True where whoever made a resource is known to be gone, or had until a time that is over.
+pub fn is_dead(labels: &HashMap<String, String>, now: Timestamp) -> bool {
+    let expired = labels
+        .get(EXPIRES)
+        .and_then(|text| text.parse::<Timestamp>().ok())
+        .is_none_or(|expires| expires < now);
+    let owner_gone = labels
+        .get(OWNER)
+        .and_then(|text| OwnerId::parse(text))
+        .and_then(|owner| owner.is_alive())
+        == Some(false);
+    expired || owner_gone
 }
 
 #[cfg(test)]
@@ -164,6 +186,32 @@ mod tests {
             ..me
         };
         assert_eq!(namesake.is_alive(), Some(false));
+    }
+
+    #[test]
+    fn dead_is_only_what_is_known_to_be() {
+        let labels = |owner: &OwnerId, expires: &str| {
+            HashMap::from([
+                (OWNER.to_owned(), owner.to_string()),
+                (EXPIRES.to_owned(), expires.to_owned()),
+            ])
+        };
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().expect("a time");
+        let me = OwnerId::current();
+        let gone = OwnerId::parse(&format!("{me}9")).expect("well formed");
+        let elsewhere = OwnerId::parse("elsewhere/boot/1:2:3").expect("well formed");
+        let later = "2026-01-03T00:00:00Z";
+        let earlier = "2026-01-01T00:00:00Z";
+        for (owner, expires, dead) in [
+            (&me, later, false),
+            (&me, earlier, true),
+            (&gone, later, true),
+            (&elsewhere, later, false),
+            (&elsewhere, earlier, true),
+            (&elsewhere, "nonsense", true),
+        ] {
+            assert_eq!(is_dead(&labels(owner, expires), now), dead, "{owner} {expires}");
+        }
     }
 
     #[test]

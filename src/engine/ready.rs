@@ -30,7 +30,7 @@ pub enum NotReady {
 
 /// What a container is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Until {
+pub(super) enum Until {
     /// It runs and, where it has a health check, is healthy.
     Healthy,
     /// It has ended with exit code 0.

@@ -8,7 +8,7 @@ use bollard::query_parameters::{
 use jiff::Timestamp;
 
 use super::error::{Doing, EngineError};
-use super::labels::{EXPIRES, KEPT, Labels, OWNER, OwnerId, PURPOSE, RUN};
+use super::labels::{KEPT, Labels, PURPOSE, RUN, is_dead};
 use super::{Engine, Purpose};
 
 /// One labelled thing in the engine. The order is the order of removal: what holds others goes first.
@@ -216,38 +216,22 @@ fn run_is_dead(resources: &[Labelled], now: Timestamp) -> bool {
     }
 }
 
-/// Dead is what is known to be: the owner's process is gone, or the expiry is over.
-fn is_dead(labels: &HashMap<String, String>, now: Timestamp) -> bool {
-    let expired = labels
-        .get(EXPIRES)
-        .and_then(|text| text.parse::<Timestamp>().ok())
-        .is_none_or(|expires| expires < now);
-    let owner_gone = labels
-        .get(OWNER)
-        .and_then(|text| OwnerId::parse(text))
-        .and_then(|owner| owner.is_alive())
-        == Some(false);
-    expired || owner_gone
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::labels::EXPIRES;
 
     #[test]
     fn a_kept_run_lives_until_its_own_time() {
         let now: Timestamp = "2026-01-02T00:00:00Z".parse().expect("a time");
-        let gone = OwnerId::parse(&format!("{}9", OwnerId::current())).expect("well formed");
+        let expired = HashMap::from([(EXPIRES.to_owned(), "2026-01-01T00:00:00Z".to_owned())]);
         for (until, dead) in [
             ("2026-01-03T00:00:00Z", false),
             ("2026-01-01T00:00:00Z", true),
             ("nonsense", true),
         ] {
             let resources = vec![
-                (
-                    Resource::Container("c".into()),
-                    labels(&gone, "2026-01-01T00:00:00Z"),
-                ),
+                (Resource::Container("c".into()), expired.clone()),
                 (
                     Resource::Volume("r-kept".into()),
                     HashMap::from([(KEPT.to_owned(), until.to_owned())]),
@@ -257,12 +241,27 @@ mod tests {
         }
     }
 
-    fn labels(owner: &OwnerId, expires: &str) -> HashMap<String, String> {
-        HashMap::from([
-            (OWNER.to_owned(), owner.to_string()),
-            (EXPIRES.to_owned(), expires.to_owned()),
-        ])
+
+    #[test]
+    fn a_kept_run_lives_until_its_own_time() {
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().expect("a time");
+        let expired = HashMap::from([(EXPIRES.to_owned(), "2026-01-01T00:00:00Z".to_owned())]);
+        for (until, dead) in [
+            ("2026-01-03T00:00:00Z", false),
+            ("2026-01-01T00:00:00Z", true),
+            ("nonsense", true),
+        ] {
+            let resources = vec![
+                (Resource::Container("c".into()), expired.clone()),
+                (
+                    Resource::Volume("r-kept".into()),
+                    HashMap::from([(KEPT.to_owned(), until.to_owned())]),
+                ),
+            ];
+            assert_eq!(run_is_dead(&resources, now), dead, "{until}");
+        }
     }
+
 
     #[test]
     fn dead_is_only_what_is_known_to_be() {
