@@ -11,6 +11,7 @@ pub mod package;
 pub mod plan;
 pub mod report;
 pub mod restore;
+pub mod stage;
 pub mod staging;
 pub mod state;
 pub mod verdict;

@@ -221,41 +221,51 @@ impl Staging {
         name: &str,
         blueprints: Vec<Blueprint>,
     ) -> Result<Generation, (Generation, StartError)> {
-        let mut generation = Generation {
-            name: name.to_owned(),
-            branches: BTreeMap::new(),
-            services: Vec::new(),
-        };
-        match self.fill(&mut generation, blueprints).await {
+        let generation = self.prepare(name, blueprints).await?;
+        match self.start(&generation).await {
             Ok(()) => Ok(generation),
             Err(error) => Err((generation, error)),
         }
     }
 
-    async fn fill(
+    /// Makes branches of what is frozen and containers on them, and starts nothing.
+    ///
+    /// # Errors
+    /// With the generation as far as it came.
+    pub async fn prepare(
         &self,
-        generation: &mut Generation,
+        name: &str,
         blueprints: Vec<Blueprint>,
-    ) -> Result<(), StartError> {
-        generation.branches = self.state.branch(&self.frozen, &generation.name).await?;
-        generation.services = blueprints
-            .into_iter()
-            .map(|blueprint| Running {
-                container: self
-                    .ground
-                    .names
-                    .of(&format!("{}-{}", generation.name, blueprint.service.name)),
-                blueprint,
-            })
-            .collect();
-        try_join_all(
+    ) -> Result<Generation, (Generation, StartError)> {
+        let mut generation = Generation {
+            name: name.to_owned(),
+            branches: BTreeMap::new(),
+            services: blueprints
+                .into_iter()
+                .map(|blueprint| Running {
+                    container: self
+                        .ground
+                        .names
+                        .of(&format!("{name}-{}", blueprint.service.name)),
+                    blueprint,
+                })
+                .collect(),
+        };
+        match self.state.branch(&self.frozen, name).await {
+            Ok(branches) => generation.branches = branches,
+            Err(error) => return Err((generation, error.into())),
+        }
+        let created = try_join_all(
             generation
                 .services
                 .iter()
                 .map(|running| self.create(running, &generation.branches)),
         )
-        .await?;
-        self.start_all(generation).await
+        .await;
+        match created {
+            Ok(_) => Ok(generation),
+            Err(error) => Err((generation, error.into())),
+        }
     }
 
     /// Makes a service's container without starting it.
@@ -292,8 +302,11 @@ impl Staging {
             .await
     }
 
-    /// Starts containers that exist, each after what it depends on, and waits until all are ready.
-    async fn start_all(&self, generation: &Generation) -> Result<(), StartError> {
+    /// Starts the containers of a generation, each after what it depends on, and waits until all are ready.
+    ///
+    /// # Errors
+    /// As soon as one is known not to get ready.
+    pub async fn start(&self, generation: &Generation) -> Result<(), StartError> {
         let phases: BTreeMap<&str, watch::Sender<Phase>> = generation
             .services
             .iter()
