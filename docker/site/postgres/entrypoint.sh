@@ -25,13 +25,13 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     fi
     secret=$(mktemp)
     printf '%s\n' "$POSTGRES_PASSWORD" >"$secret"
-    # --no-sync: the server that follows checkpoints everything before anyone could call it healthy.
+    # --no-sync: should the machine fail within these seconds, the volume is thrown away and made again.
     # shellcheck disable=SC2086 # several arguments on purpose
     initdb --no-sync --username="$user" --pwfile="$secret" --encoding=UTF8 --locale=C.UTF-8 \
         --auth-local=trust --auth-host=trust ${POSTGRES_INITDB_ARGS-} >/dev/null
     rm -f "$secret"
+    # As in the official image: programs in this container need no password, all others do.
     printf '%s\n' 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
-    # initdb trusts the loopback; the official image does too, so programs in this container need no password.
     if [ "$database" != postgres ]; then
         # On the socket only: nothing can mistake this server for the real one over TCP.
         pg_ctl start --silent --wait --options="-c listen_addresses='' -c fsync=off" >/dev/null
