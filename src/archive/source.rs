@@ -112,6 +112,13 @@ impl Read for Source {
     }
 }
 
+/// `sha256` of the file at `path`, in hex.
+pub(crate) fn digest(path: &Path) -> io::Result<String> {
+    let (mut source, meter) = Source::open(path)?;
+    io::copy(&mut source, &mut io::sink())?;
+    Ok(meter.sha256())
+}
+
 /// Decompresses `source`. The reader reports a missing end as `UnexpectedEof`, and anything after the end that is
 /// not another member or frame as an error.
 pub(crate) fn decoder(source: impl Read + Send + 'static, compression: Compression) -> io::Result<Box<dyn Read + Send>> {
