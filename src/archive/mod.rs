@@ -79,7 +79,11 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     /// For a backup: its owner is trusted with its size, and the disk is the limit.
-    pub(crate) const NONE: Self = Self { bytes: u64::MAX, entries: u64::MAX, ratio: u64::MAX };
+    pub(crate) const NONE: Self = Self {
+        bytes: u64::MAX,
+        entries: u64::MAX,
+        ratio: u64::MAX,
+    };
 }
 
 /// Small archives compress very well by chance, and cannot hurt.
@@ -113,7 +117,10 @@ pub(crate) enum ArchiveError {
 
 impl ArchiveError {
     pub(crate) fn refused(path: &[u8], reason: impl Into<String>) -> Self {
-        Self::Refused { entry: names::shown(path), reason: reason.into() }
+        Self::Refused {
+            entry: names::shown(path),
+            reason: reason.into(),
+        }
     }
 
     /// Sorts an error that came up through a decoder: the machine's fault, a limit, or the archive's.
@@ -121,7 +128,8 @@ impl ArchiveError {
         if let Some(fault) = meter.fault() {
             return Self::Read(fault);
         }
-        if let Some(source::Exceeded(what)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        if let Some(source::Exceeded(what)) = error.get_ref().and_then(|inner| inner.downcast_ref())
+        {
             return Self::TooBig(what.clone());
         }
         if error.kind() == io::ErrorKind::UnexpectedEof {
@@ -145,7 +153,11 @@ pub(crate) struct Content<'a> {
 
 impl<'a> Content<'a> {
     fn new(reader: &'a mut dyn Read, meter: &'a Meter, path: &[u8]) -> Self {
-        Self { reader, meter, name: names::shown(path) }
+        Self {
+            reader,
+            meter,
+            name: names::shown(path),
+        }
     }
 
     /// Copies all that is left and returns how much that was.
@@ -158,10 +170,15 @@ impl<'a> Content<'a> {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    return Err(ArchiveError::from_reading(error, self.meter, &format!("inside entry `{}`", self.name)));
+                    return Err(ArchiveError::from_reading(
+                        error,
+                        self.meter,
+                        &format!("inside entry `{}`", self.name),
+                    ));
                 }
             };
-            out.write_all(&buffer[..read]).map_err(ArchiveError::Write)?;
+            out.write_all(&buffer[..read])
+                .map_err(ArchiveError::Write)?;
             total += read as u64;
         }
     }
@@ -229,7 +246,8 @@ pub(crate) fn walk_tar(
 /// # Errors
 /// Reading the file, and compressions that are known but not read.
 pub(crate) fn recognise(path: &Path) -> Result<Option<Container>, ArchiveError> {
-    let head = source::head(File::open(path).map_err(ArchiveError::Read)?, 512).map_err(ArchiveError::Read)?;
+    let head = source::head(File::open(path).map_err(ArchiveError::Read)?, 512)
+        .map_err(ArchiveError::Read)?;
     if source::is_zip(&head) {
         return Ok(Some(Container::Zip));
     }

@@ -10,7 +10,15 @@ pub(crate) fn shown(path: &[u8]) -> String {
     if text.is_empty() {
         return ".".to_owned();
     }
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
 }
 
 /// `raw` without `.`, empty parts and a final slash; empty for the root itself.
@@ -69,7 +77,10 @@ pub(crate) fn judge_link(path: &[u8], target: &[u8]) -> Result<(), String> {
         match part {
             b"" | b"." => continue,
             b".." if descended => {
-                return Err(format!("is a symbolic link with `..` after a name, which can lead out: `{}`", shown(target)));
+                return Err(format!(
+                    "is a symbolic link with `..` after a name, which can lead out: `{}`",
+                    shown(target)
+                ));
             }
             b".." => depth = depth.checked_sub(1).ok_or_else(leaves)?,
             _ => descended = true,
@@ -108,8 +119,12 @@ impl Tree {
             let parent = &path[..end];
             match self.seen.get(parent) {
                 Some(Seen::Directory | Seen::Implied) => {}
-                Some(Seen::File) => return Err(format!("lies below `{}`, which is a file", shown(parent))),
-                Some(Seen::Symlink(_)) => return Err(format!("lies below `{}`, which is a link", shown(parent))),
+                Some(Seen::File) => {
+                    return Err(format!("lies below `{}`, which is a file", shown(parent)));
+                }
+                Some(Seen::Symlink(_)) => {
+                    return Err(format!("lies below `{}`, which is a link", shown(parent)));
+                }
                 None => {
                     self.seen.insert(parent.to_vec(), Seen::Implied);
                 }
@@ -125,9 +140,17 @@ impl Tree {
             Kind::Hardlink(target) => match self.seen.get(target) {
                 Some(Seen::File) => Seen::File,
                 Some(Seen::Directory | Seen::Implied | Seen::Symlink(_)) => {
-                    return Err(format!("is a hard link to `{}`, which is not a file", shown(target)));
+                    return Err(format!(
+                        "is a hard link to `{}`, which is not a file",
+                        shown(target)
+                    ));
                 }
-                None => return Err(format!("is a hard link to `{}`, which does not come before it", shown(target))),
+                None => {
+                    return Err(format!(
+                        "is a hard link to `{}`, which does not come before it",
+                        shown(target)
+                    ));
+                }
             },
         };
         if path.is_empty() && new != Seen::Directory {
@@ -148,7 +171,8 @@ mod tests {
 
     #[test]
     fn names() {
-        let table: &[(&[u8], Result<&[u8], &str>)] = &[
+        type Row<'a> = (&'a [u8], Result<&'a [u8], &'a str>);
+        let table: &[Row<'_>] = &[
             (b"a", Ok(b"a")),
             (b"./a//b/./c/", Ok(b"a/b/c")),
             (b"./", Ok(b"")),
@@ -162,7 +186,9 @@ mod tests {
         for (raw, expected) in table {
             match (clean(raw), expected) {
                 (Ok(seen), Ok(wanted)) => assert_eq!(seen, *wanted, "{}", shown(raw)),
-                (Err(seen), Err(wanted)) => assert!(seen.contains(wanted), "{}: {seen}", shown(raw)),
+                (Err(seen), Err(wanted)) => {
+                    assert!(seen.contains(wanted), "{}: {seen}", shown(raw))
+                }
                 (seen, _) => panic!("{}: {seen:?}, expected {expected:?}", shown(raw)),
             }
         }
@@ -186,7 +212,11 @@ mod tests {
             ("l", "x/..", false),
         ];
         for (path, target, allowed) in table {
-            assert_eq!(judge_link(path.as_bytes(), target.as_bytes()).is_ok(), *allowed, "{path} -> {target}");
+            assert_eq!(
+                judge_link(path.as_bytes(), target.as_bytes()).is_ok(),
+                *allowed,
+                "{path} -> {target}"
+            );
         }
     }
 
@@ -196,13 +226,20 @@ mod tests {
         let file = || Kind::File;
         let link = |to: &str| Kind::Symlink(to.into());
         let hard = |to: &str| Kind::Hardlink(to.into());
-        let table: &[(&[(&str, Kind)], Option<&str>)] = &[
+        type Row<'a> = (&'a [(&'a str, Kind)], Option<&'a str>);
+        let table: &[Row<'_>] = &[
             (&[("a", dir()), ("a/b", file()), ("a/c", hard("a/b"))], None),
             (&[("a/b", file()), ("a", dir())], None),
             (&[("a", file()), ("a", file())], Some("twice")),
             (&[("a", dir()), ("a", dir())], Some("twice")),
-            (&[("a", link("b")), ("a/x", file())], Some("which is a link")),
-            (&[("a/x", file()), ("a", link("b"))], Some("has entries below")),
+            (
+                &[("a", link("b")), ("a/x", file())],
+                Some("which is a link"),
+            ),
+            (
+                &[("a/x", file()), ("a", link("b"))],
+                Some("has entries below"),
+            ),
             (&[("a", file()), ("a/x", file())], Some("which is a file")),
             (&[("c", hard("a/b"))], Some("does not come before")),
             (&[("d", dir()), ("c", hard("d"))], Some("not a file")),
@@ -210,10 +247,15 @@ mod tests {
         ];
         for (entries, expected) in table {
             let mut tree = Tree::default();
-            let seen = entries.iter().try_for_each(|(path, kind)| tree.add(path.as_bytes(), kind));
+            let seen = entries
+                .iter()
+                .try_for_each(|(path, kind)| tree.add(path.as_bytes(), kind));
             match expected {
                 None => assert_eq!(seen, Ok(()), "{entries:?}"),
-                Some(reason) => assert!(seen.clone().unwrap_err().contains(reason), "{entries:?}: {seen:?}"),
+                Some(reason) => assert!(
+                    seen.clone().unwrap_err().contains(reason),
+                    "{entries:?}: {seen:?}"
+                ),
             }
         }
     }

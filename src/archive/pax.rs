@@ -30,7 +30,8 @@ impl Pax {
         let mut pax = Self::default();
         let mut rest = data;
         while !rest.is_empty() {
-            let (key, value, after) = record(rest).ok_or(Fault::Damaged("a PAX header is malformed"))?;
+            let (key, value, after) =
+                record(rest).ok_or(Fault::Damaged("a PAX header is malformed"))?;
             rest = after;
             pax.set(key, value, global)?;
         }
@@ -48,7 +49,9 @@ impl Pax {
         let given = !value.is_empty();
         match key {
             b"path" | b"linkpath" | b"size" if global => {
-                return Err(Fault::Ambiguous("a global PAX header sets a path, a link or a size for every entry"));
+                return Err(Fault::Ambiguous(
+                    "a global PAX header sets a path, a link or a size for every entry",
+                ));
             }
             b"path" => once(&mut self.path, given.then(|| value.to_vec()))?,
             b"linkpath" => once(&mut self.linkpath, given.then(|| value.to_vec()))?,
@@ -56,15 +59,20 @@ impl Pax {
             b"uid" if given => self.uid = Some(number()?),
             b"gid" if given => self.gid = Some(number()?),
             b"mtime" if given => {
-                self.mtime = Some(time(value).ok_or(Fault::Damaged("a PAX header has a time that is none"))?);
+                self.mtime = Some(
+                    time(value).ok_or(Fault::Damaged("a PAX header has a time that is none"))?,
+                );
             }
             _ => {
                 if key.starts_with(b"GNU.sparse.") {
-                    return Err(Fault::Unsupported("it stores sparse files in PAX form, which is not supported yet"));
+                    return Err(Fault::Unsupported(
+                        "it stores sparse files in PAX form, which is not supported yet",
+                    ));
                 }
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    let name = String::from_utf8(name.to_vec())
-                        .map_err(|_| Fault::Damaged("a PAX header has an attribute whose name is not UTF-8"))?;
+                    let name = String::from_utf8(name.to_vec()).map_err(|_| {
+                        Fault::Damaged("a PAX header has an attribute whose name is not UTF-8")
+                    })?;
                     self.xattrs.push((name, value.to_vec()));
                 }
                 // Others (access times, user names, comments) have no effect on what is unpacked.
@@ -93,7 +101,9 @@ impl Pax {
 
 fn once<T: PartialEq>(slot: &mut Option<T>, value: Option<T>) -> Result<(), Fault> {
     if slot.is_some() && *slot != value {
-        return Err(Fault::Ambiguous("a PAX header gives two values for one key"));
+        return Err(Fault::Ambiguous(
+            "a PAX header gives two values for one key",
+        ));
     }
     *slot = value;
     Ok(())
@@ -116,10 +126,17 @@ fn time(value: &[u8]) -> Option<Mtime> {
         return None;
     }
     let secs: i64 = whole.parse().ok()?;
-    let digits: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain(std::iter::repeat('0'))
+        .take(9)
+        .collect();
     let nanos: u32 = digits.parse().ok()?;
     if whole.starts_with('-') && nanos > 0 {
-        return Some(Mtime { secs: secs.checked_sub(1)?, nanos: 1_000_000_000 - nanos });
+        return Some(Mtime {
+            secs: secs.checked_sub(1)?,
+            nanos: 1_000_000_000 - nanos,
+        });
     }
     Some(Mtime { secs, nanos })
 }
@@ -130,18 +147,52 @@ mod tests {
 
     #[test]
     fn records() {
-        let pax = Pax::parse(b"12 path=a/b\n22 mtime=12.500000000\n33 SCHILY.xattr.user.x=a\nb=c\0ddd\n", false);
+        let pax = Pax::parse(
+            b"12 path=a/b\n22 mtime=12.500000000\n33 SCHILY.xattr.user.x=a\nb=c\0ddd\n",
+            false,
+        );
         let pax = pax.unwrap();
         assert_eq!(pax.path.as_deref(), Some(&b"a/b"[..]));
-        assert_eq!(pax.mtime, Some(Mtime { secs: 12, nanos: 500_000_000 }));
+        assert_eq!(
+            pax.mtime,
+            Some(Mtime {
+                secs: 12,
+                nanos: 500_000_000
+            })
+        );
         assert_eq!(pax.xattrs, [("user.x".to_owned(), b"a\nb=c\0ddd".to_vec())]);
-        assert_eq!(time(b"-1.25"), Some(Mtime { secs: -2, nanos: 750_000_000 }));
+        assert_eq!(
+            time(b"-1.25"),
+            Some(Mtime {
+                secs: -2,
+                nanos: 750_000_000
+            })
+        );
 
-        for bad in [&b"11 path=a/b\n"[..], b"13 path=a/b\n", b"path=a\n", b"12 path:a/b\n", b"999999999999999999999 a=b\n", b"0 "] {
-            assert!(matches!(Pax::parse(bad, false), Err(Fault::Damaged(_))), "{bad:?}");
+        for bad in [
+            &b"11 path=a/b\n"[..],
+            b"13 path=a/b\n",
+            b"path=a\n",
+            b"12 path:a/b\n",
+            b"999999999999999999999 a=b\n",
+            b"0 ",
+        ] {
+            assert!(
+                matches!(Pax::parse(bad, false), Err(Fault::Damaged(_))),
+                "{bad:?}"
+            );
         }
-        assert!(matches!(Pax::parse(b"10 path=a\n10 path=b\n", false), Err(Fault::Ambiguous(_))));
-        assert!(matches!(Pax::parse(b"10 path=a\n", true), Err(Fault::Ambiguous(_))));
-        assert!(matches!(Pax::parse(b"22 GNU.sparse.major=1\n", false), Err(Fault::Unsupported(_))));
+        assert!(matches!(
+            Pax::parse(b"10 path=a\n10 path=b\n", false),
+            Err(Fault::Ambiguous(_))
+        ));
+        assert!(matches!(
+            Pax::parse(b"10 path=a\n", true),
+            Err(Fault::Ambiguous(_))
+        ));
+        assert!(matches!(
+            Pax::parse(b"22 GNU.sparse.major=1\n", false),
+            Err(Fault::Unsupported(_))
+        ));
     }
 }

@@ -64,7 +64,10 @@ impl Meter {
     /// The error with which the file itself could not be read. Decoders pass errors on in their own words, and
     /// some call them corruption; here the truth is kept.
     pub(crate) fn fault(&self) -> Option<io::Error> {
-        self.lock().fault.as_ref().map(|(kind, text)| io::Error::new(*kind, text.clone()))
+        self.lock()
+            .fault
+            .as_ref()
+            .map(|(kind, text)| io::Error::new(*kind, text.clone()))
     }
 
     pub(crate) fn note_fault(&self, error: &io::Error) {
@@ -88,7 +91,13 @@ impl Source {
     pub(crate) fn open(path: &Path) -> io::Result<(Self, Meter)> {
         let file = open_regular(path)?;
         let meter = Meter::default();
-        Ok((Self { file, meter: meter.clone() }, meter))
+        Ok((
+            Self {
+                file,
+                meter: meter.clone(),
+            },
+            meter,
+        ))
     }
 }
 
@@ -96,17 +105,26 @@ impl Source {
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let kind = std::fs::metadata(path)?.file_type();
     if kind.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, not a file"));
+        return Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "it is a folder, not a file",
+        ));
     }
     if !kind.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a regular file",
+        ));
     }
     File::open(path)
 }
 
 impl Read for Source {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buf).inspect_err(|error| self.meter.note_fault(error))?;
+        let read = self
+            .file
+            .read(buf)
+            .inspect_err(|error| self.meter.note_fault(error))?;
         self.meter.note(&buf[..read]);
         Ok(read)
     }
@@ -121,7 +139,10 @@ pub(crate) fn digest(path: &Path) -> io::Result<String> {
 
 /// Decompresses `source`. The reader reports a missing end as `UnexpectedEof`, and anything after the end that is
 /// not another member or frame as an error.
-pub(crate) fn decoder(source: impl Read + Send + 'static, compression: Compression) -> io::Result<Box<dyn Read + Send>> {
+pub(crate) fn decoder(
+    source: impl Read + Send + 'static,
+    compression: Compression,
+) -> io::Result<Box<dyn Read + Send>> {
     let source = BufReader::with_capacity(256 * 1024, source);
     Ok(match compression {
         Compression::None => Box::new(source),
@@ -151,7 +172,9 @@ pub(crate) fn recognise(head: &[u8]) -> Result<Compression, String> {
         return Ok(Compression::Zstd);
     }
     match KNOWN.iter().find(|(magic, _)| head.starts_with(magic)) {
-        Some((_, name)) => Err(format!("it is compressed with {name}, which is not supported yet")),
+        Some((_, name)) => Err(format!(
+            "it is compressed with {name}, which is not supported yet"
+        )),
         None => Ok(Compression::None),
     }
 }
@@ -167,7 +190,9 @@ pub(crate) fn is_tar(block: &[u8]) -> bool {
     if block.get(257..262) == Some(b"ustar") {
         return true;
     }
-    let Ok(block) = <&[u8; 512]>::try_from(block) else { return false };
+    let Ok(block) = <&[u8; 512]>::try_from(block) else {
+        return false;
+    };
     block.iter().all(|byte| *byte == 0) || super::tar_in::checksum_holds(block)
 }
 
@@ -200,7 +225,14 @@ impl<R: Read> Counted<R> {
         // Headers and padding do not count as content, so they get room of their own.
         let headers = bounds.entries.saturating_mul(4096);
         let bytes = bounds.bytes.saturating_add(headers);
-        Self { inner, meter, bytes, ratio: bounds.ratio, count: 0, ended: false }
+        Self {
+            inner,
+            meter,
+            bytes,
+            ratio: bounds.ratio,
+            count: 0,
+            ended: false,
+        }
     }
 }
 
@@ -210,7 +242,10 @@ impl<R: Read> Read for Counted<R> {
         self.ended |= read == 0 && !buf.is_empty();
         self.count += read as u64;
         if self.count > self.bytes {
-            return Err(io::Error::other(Exceeded(format!("it unpacks to more than {} bytes", self.bytes))));
+            return Err(io::Error::other(Exceeded(format!(
+                "it unpacks to more than {} bytes",
+                self.bytes
+            ))));
         }
         if self.count > super::RATIO_FLOOR && self.count / self.meter.bytes().max(1) > self.ratio {
             return Err(io::Error::other(Exceeded(format!(
@@ -224,10 +259,12 @@ impl<R: Read> Read for Counted<R> {
 
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('?'));
-        }
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            for nibble in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('?'));
+            }
+            text
+        })
 }

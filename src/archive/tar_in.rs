@@ -56,7 +56,11 @@ pub(super) fn walk(
     bounds: &Bounds,
     visit: &mut Visit<'_>,
 ) -> Result<Walked, ArchiveError> {
-    let mut reader = Reader { inner: Counted::new(reader, meter.clone(), bounds), meter, last: None };
+    let mut reader = Reader {
+        inner: Counted::new(reader, meter.clone(), bounds),
+        meter,
+        last: None,
+    };
     let mut tree = Tree::default();
     let mut walked = Walked::default();
     let mut global = Pax::default();
@@ -84,7 +88,8 @@ pub(super) fn walk(
             Member::Entry(kind) => {
                 let said = std::mem::take(&mut pending);
                 let entry = entry(&header, kind, header_size, said, &global, &tree)?;
-                tree.add(&entry.path, &entry.kind).map_err(|reason| ArchiveError::refused(&entry.path, reason))?;
+                tree.add(&entry.path, &entry.kind)
+                    .map_err(|reason| ArchiveError::refused(&entry.path, reason))?;
                 walked.count(&entry);
                 within(bounds, &walked, &entry)?;
                 reader.last = Some(names::shown(&entry.path));
@@ -93,7 +98,9 @@ pub(super) fn walk(
         }
     }
     if pending.any() {
-        return Err(ArchiveError::Damaged("it ends with a header for an entry that does not follow".to_owned()));
+        return Err(ArchiveError::Damaged(
+            "it ends with a header for an entry that does not follow".to_owned(),
+        ));
     }
     reader.end()?;
     walked.unpacked = reader.inner.count;
@@ -106,10 +113,16 @@ pub(super) fn walk(
 pub(super) fn within(bounds: &Bounds, walked: &Walked, entry: &Entry) -> Result<(), ArchiveError> {
     let at = names::shown(&entry.path);
     if walked.bytes > bounds.bytes {
-        return Err(ArchiveError::TooBig(format!("it unpacks to more than {} bytes, at entry `{at}`", bounds.bytes)));
+        return Err(ArchiveError::TooBig(format!(
+            "it unpacks to more than {} bytes, at entry `{at}`",
+            bounds.bytes
+        )));
     }
     if walked.entries > bounds.entries {
-        return Err(ArchiveError::TooBig(format!("it has more than {} entries, at entry `{at}`", bounds.entries)));
+        return Err(ArchiveError::TooBig(format!(
+            "it has more than {} entries, at entry `{at}`",
+            bounds.entries
+        )));
     }
     Ok(())
 }
@@ -118,8 +131,14 @@ pub(super) fn within(bounds: &Bounds, walked: &Walked, entry: &Entry) -> Result<
 pub(super) fn checksum_holds(block: &[u8; 512]) -> bool {
     let mut header = Header::new_old();
     header.as_mut_bytes().copy_from_slice(block);
-    let sum: u32 = block[..148].iter().chain(&block[156..]).map(|byte| u32::from(*byte)).sum();
-    header.cksum().is_ok_and(|expected| expected == sum + 8 * u32::from(b' '))
+    let sum: u32 = block[..148]
+        .iter()
+        .chain(&block[156..])
+        .map(|byte| u32::from(*byte))
+        .sum();
+    header
+        .cksum()
+        .is_ok_and(|expected| expected == sum + 8 * u32::from(b' '))
 }
 
 fn member(header: &Header) -> Member {
@@ -135,16 +154,25 @@ fn member(header: &Header) -> Member {
 }
 
 fn size_of(header: &Header) -> Result<u64, ArchiveError> {
-    if header.as_old().size.iter().all(|byte| matches!(byte, 0 | b' ')) {
+    if header
+        .as_old()
+        .size
+        .iter()
+        .all(|byte| matches!(byte, 0 | b' '))
+    {
         return Ok(0);
     }
-    header.entry_size().map_err(|error| ArchiveError::Damaged(format!("it has a header with an unreadable size: {error}")))
+    header.entry_size().map_err(|error| {
+        ArchiveError::Damaged(format!("it has a header with an unreadable size: {error}"))
+    })
 }
 
 fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), ArchiveError> {
     match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(ArchiveError::Damaged("it has two headers of one kind for one entry".to_owned())),
+        Some(_) => Err(ArchiveError::Damaged(
+            "it has two headers of one kind for one entry".to_owned(),
+        )),
     }
 }
 
@@ -158,8 +186,12 @@ fn entry(
     tree: &Tree,
 ) -> Result<Entry, ArchiveError> {
     let pax = pending.pax.unwrap_or_default().or(global);
-    let raw_path = pax.path.or(pending.long_name).unwrap_or_else(|| header.path_bytes().into_owned());
-    let path = names::clean(&raw_path).map_err(|reason| ArchiveError::refused(&raw_path, reason))?;
+    let raw_path = pax
+        .path
+        .or(pending.long_name)
+        .unwrap_or_else(|| header.path_bytes().into_owned());
+    let path =
+        names::clean(&raw_path).map_err(|reason| ArchiveError::refused(&raw_path, reason))?;
     let raw_link = pax
         .linkpath
         .or(pending.long_link)
@@ -174,8 +206,9 @@ fn entry(
         EntryType::Directory => Kind::Directory,
         EntryType::Symlink => Kind::Symlink(raw_link),
         EntryType::Link => {
-            let target = names::clean(&raw_link)
-                .map_err(|reason| ArchiveError::refused(&path, format!("is a hard link whose target {reason}")))?;
+            let target = names::clean(&raw_link).map_err(|reason| {
+                ArchiveError::refused(&path, format!("is a hard link whose target {reason}"))
+            })?;
             match tree.at(&target) {
                 // Two names of one link: the same as two links with one target.
                 Some(Seen::Symlink(to)) => Kind::Symlink(to.clone()),
@@ -191,15 +224,25 @@ fn entry(
                 names::shown(&path)
             )));
         }
-        other => return refused(&format!("is of the unknown kind {:?}", char::from(other.as_byte()))),
+        other => {
+            return refused(&format!(
+                "is of the unknown kind {:?}",
+                char::from(other.as_byte())
+            ));
+        }
     };
     if size > 0 && kind != Kind::File {
         return refused("has content, which only a file can have");
     }
     if let Some((name, _)) = pax.xattrs.iter().find(|(name, _)| redirects(name)) {
-        return refused(&format!("carries the attribute `{name}`, which would change what an overlay shows"));
+        return refused(&format!(
+            "carries the attribute `{name}`, which would change what an overlay shows"
+        ));
     }
-    let mtime = Mtime { secs: header.mtime().unwrap_or(0).cast_signed(), nanos: 0 };
+    let mtime = Mtime {
+        secs: header.mtime().unwrap_or(0).cast_signed(),
+        nanos: 0,
+    };
     Ok(Entry {
         kind,
         mode: Some(header.mode().unwrap_or(0) & 0o7777),
@@ -232,9 +275,10 @@ impl<R: Read> Reader<'_, R> {
     fn fault(&self, fault: Fault) -> ArchiveError {
         match fault {
             Fault::Damaged(what) => ArchiveError::Damaged(format!("{what}, {}", self.at())),
-            Fault::Ambiguous(what) => {
-                ArchiveError::Refused { entry: "PAX header".to_owned(), reason: format!("{}: {what}", self.at()) }
-            }
+            Fault::Ambiguous(what) => ArchiveError::Refused {
+                entry: "PAX header".to_owned(),
+                reason: format!("{}: {what}", self.at()),
+            },
             Fault::Unsupported(what) => ArchiveError::Unsupported(what.to_owned()),
         }
     }
@@ -243,13 +287,19 @@ impl<R: Read> Reader<'_, R> {
     fn header(&mut self) -> Result<Option<Header>, ArchiveError> {
         let Some(block) = self.block()? else {
             let what = "but the two zero blocks that end a tar are missing";
-            return Err(ArchiveError::Truncated(format!("it ends {}, {what}", self.at())));
+            return Err(ArchiveError::Truncated(format!(
+                "it ends {}, {what}",
+                self.at()
+            )));
         };
         if block.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
         if !checksum_holds(&block) {
-            return Err(ArchiveError::Damaged(format!("the header {} does not match its checksum", self.at())));
+            return Err(ArchiveError::Damaged(format!(
+                "the header {} does not match its checksum",
+                self.at()
+            )));
         }
         let mut header = Header::new_old();
         header.as_mut_bytes().copy_from_slice(&block);
@@ -275,7 +325,10 @@ impl<R: Read> Reader<'_, R> {
     /// The content of an extension header, without the NUL that GNU tar ends names with.
     fn extension(&mut self, size: u64) -> Result<Vec<u8>, ArchiveError> {
         if size > MAX_EXTENSION {
-            return Err(ArchiveError::Damaged(format!("a header {} claims {size} bytes for a name", self.at())));
+            return Err(ArchiveError::Damaged(format!(
+                "a header {} claims {size} bytes for a name",
+                self.at()
+            )));
         }
         let mut data = source_exact(&mut self.inner, size).map_err(|error| self.failed(error))?;
         self.skip(padding(size))?;
@@ -286,7 +339,8 @@ impl<R: Read> Reader<'_, R> {
     }
 
     fn skip(&mut self, size: u64) -> Result<(), ArchiveError> {
-        let skipped = io::copy(&mut (&mut self.inner).take(size), &mut io::sink()).map_err(|error| self.failed(error))?;
+        let skipped = io::copy(&mut (&mut self.inner).take(size), &mut io::sink())
+            .map_err(|error| self.failed(error))?;
         if skipped < size {
             return Err(self.failed(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -294,7 +348,10 @@ impl<R: Read> Reader<'_, R> {
     }
 
     fn content(&mut self, entry: &Entry, visit: &mut Visit<'_>) -> Result<(), ArchiveError> {
-        let mut exact = Exact { inner: &mut self.inner, left: entry.size };
+        let mut exact = Exact {
+            inner: &mut self.inner,
+            left: entry.size,
+        };
         let mut content = Content::new(&mut exact, self.meter, &entry.path);
         visit(entry, &mut content)?;
         content.copy_to(&mut io::sink())?;
@@ -308,7 +365,10 @@ impl<R: Read> Reader<'_, R> {
             Some(_) => return Err(self.trailing()),
             None => {
                 let what = "but only one of the two zero blocks that end a tar is there";
-                return Err(ArchiveError::Truncated(format!("it ends {}, {what}", self.at())));
+                return Err(ArchiveError::Truncated(format!(
+                    "it ends {}, {what}",
+                    self.at()
+                )));
             }
         }
         let mut buffer = vec![0; 64 * 1024];
@@ -350,7 +410,9 @@ struct Exact<'a, R> {
 
 impl<R: Read> Read for Exact<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let wanted = buf.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let wanted = buf
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if wanted == 0 {
             return Ok(0);
         }

@@ -21,7 +21,11 @@ impl<W: Write> TarOut<W> {
     /// [`TarOut::content`].
     pub(crate) fn header(&mut self, entry: &Entry) -> io::Result<()> {
         let mut header = Header::new_ustar();
-        let mut path = if entry.path.is_empty() { b".".to_vec() } else { entry.path.clone() };
+        let mut path = if entry.path.is_empty() {
+            b".".to_vec()
+        } else {
+            entry.path.clone()
+        };
         let (kind, target, default_mode) = match &entry.kind {
             Kind::File => (EntryType::Regular, None, 0o644),
             Kind::Directory => (EntryType::Directory, None, 0o755),
@@ -51,10 +55,19 @@ impl<W: Write> TarOut<W> {
         if mtime.secs < 0 || mtime.nanos > 0 {
             records.push(("mtime".to_owned(), decimal(mtime).into_bytes()));
         }
-        records.extend(entry.xattrs.iter().map(|(name, value)| (format!("SCHILY.xattr.{name}"), value.clone())));
+        records.extend(
+            entry
+                .xattrs
+                .iter()
+                .map(|(name, value)| (format!("SCHILY.xattr.{name}"), value.clone())),
+        );
         if !records.is_empty() {
             let mut extension = Builder::new(Vec::new());
-            extension.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
+            extension.append_pax_extensions(
+                records
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.as_slice())),
+            )?;
             self.out.write_all(extension.get_ref())?;
         }
         header.set_cksum();
@@ -73,7 +86,11 @@ impl<W: Write> TarOut<W> {
     }
 
     /// Writes an entry and its content.
-    pub(crate) fn copy(&mut self, entry: &Entry, content: &mut Content<'_>) -> Result<(), ArchiveError> {
+    pub(crate) fn copy(
+        &mut self,
+        entry: &Entry,
+        content: &mut Content<'_>,
+    ) -> Result<(), ArchiveError> {
         self.header(entry).map_err(ArchiveError::Write)?;
         content.copy_to(self.content())?;
         self.pad(entry.size).map_err(ArchiveError::Write)

@@ -25,7 +25,9 @@ struct Seekable {
 
 impl Read for Seekable {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buf).inspect_err(|error| self.meter.note_fault(error))
+        self.file
+            .read(buf)
+            .inspect_err(|error| self.meter.note_fault(error))
     }
 }
 
@@ -36,7 +38,11 @@ impl Seek for Seekable {
 }
 
 /// As [`super::walk`].
-pub(super) fn walk(path: &Path, bounds: &Bounds, visit: &mut Visit<'_>) -> Result<Walked, ArchiveError> {
+pub(super) fn walk(
+    path: &Path,
+    bounds: &Bounds,
+    visit: &mut Visit<'_>,
+) -> Result<Walked, ArchiveError> {
     let (mut whole, measured) = Source::open(path).map_err(ArchiveError::Read)?;
     io::copy(&mut whole, &mut io::sink()).map_err(ArchiveError::Read)?;
     let size = measured.bytes();
@@ -47,35 +53,59 @@ pub(super) fn walk(path: &Path, bounds: &Bounds, visit: &mut Visit<'_>) -> Resul
         let what = "it has no end-of-archive record, so it was cut short";
         return Err(ArchiveError::Truncated(what.to_owned()));
     }
-    let reader = BufReader::with_capacity(128 * 1024, Seekable { file, meter: meter.clone() });
-    let mut archive = ZipArchive::new(reader).map_err(|error| failed(error, &meter, "in its central directory"))?;
+    let reader = BufReader::with_capacity(
+        128 * 1024,
+        Seekable {
+            file,
+            meter: meter.clone(),
+        },
+    );
+    let mut archive = ZipArchive::new(reader)
+        .map_err(|error| failed(error, &meter, "in its central directory"))?;
     if archive.has_duplicate_names() {
         let start = archive.central_directory_start();
         return Err(twice(path, start));
     }
-    if archive.has_overlapping_entries().map_err(|error| failed(error, &meter, "in a local header"))? {
+    if archive
+        .has_overlapping_entries()
+        .map_err(|error| failed(error, &meter, "in a local header"))?
+    {
         let what = "its entries overlap, as only in an archive made to fill a disk";
         return Err(ArchiveError::TooBig(what.to_owned()));
     }
 
     let mut tree = Tree::default();
-    let mut walked = Walked { sha256: measured.sha256(), size, ..Walked::default() };
+    let mut walked = Walked {
+        sha256: measured.sha256(),
+        size,
+        ..Walked::default()
+    };
     for index in 0..archive.len() {
         let options = ZipReadOptions::new().enforce_header_consistency(true);
-        let name = archive.by_index_data(index).map(|data| names::shown(data.name_raw())).unwrap_or_default();
+        let name = archive
+            .by_index_data(index)
+            .map(|data| names::shown(data.name_raw()))
+            .unwrap_or_default();
         let mut file = archive
             .by_index_with_options(index, options)
             .map_err(|error| failed(error, &meter, &format!("at entry `{name}`")))?;
         let entry = entry(&mut file, &meter)?;
-        tree.add(&entry.path, &entry.kind).map_err(|reason| ArchiveError::refused(&entry.path, reason))?;
+        tree.add(&entry.path, &entry.kind)
+            .map_err(|reason| ArchiveError::refused(&entry.path, reason))?;
         walked.count(&entry);
         within(bounds, &walked, &entry)?;
         if walked.bytes > RATIO_FLOOR && walked.bytes / size.max(1) > bounds.ratio {
             let what = "times its size, as only an archive made to fill a disk does";
-            return Err(ArchiveError::TooBig(format!("it unpacks to more than {} {what}", bounds.ratio)));
+            return Err(ArchiveError::TooBig(format!(
+                "it unpacks to more than {} {what}",
+                bounds.ratio
+            )));
         }
         let expected = entry.size;
-        let mut exact = Announced { inner: &mut file, left: expected };
+        let mut exact = Announced {
+            inner: &mut file,
+            left: expected,
+        };
         let mut content = Content::new(&mut exact, &meter, &entry.path);
         visit(&entry, &mut content)?;
         content.copy_to(&mut io::sink())?;
@@ -97,7 +127,10 @@ impl<R: Read> Read for Announced<'_, R> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, "it is longer than the archive's directory says")
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it is longer than the archive's directory says",
+            )
         })?;
         Ok(read)
     }
@@ -106,14 +139,20 @@ impl<R: Read> Read for Announced<'_, R> {
 fn entry<R: Read>(file: &mut ZipFile<'_, R>, meter: &Meter) -> Result<Entry, ArchiveError> {
     let shown = names::shown(file.name_raw());
     let damaged = |what: String| ArchiveError::Damaged(format!("entry `{shown}` {what}"));
-    let raw = file.name().map_err(|error| damaged(format!("has an unreadable name: {error}")))?.into_owned();
-    let path = names::clean(raw.as_bytes()).map_err(|reason| ArchiveError::refused(raw.as_bytes(), reason))?;
+    let raw = file
+        .name()
+        .map_err(|error| damaged(format!("has an unreadable name: {error}")))?
+        .into_owned();
+    let path = names::clean(raw.as_bytes())
+        .map_err(|reason| ArchiveError::refused(raw.as_bytes(), reason))?;
     let refused = |reason: &str| Err(ArchiveError::refused(&path, reason));
     if raw.contains('\\') {
         return refused("has a backslash in its name, which some tools take for a folder's end");
     }
     if file.encrypted() {
-        return Err(ArchiveError::Unsupported(format!("entry `{shown}` is encrypted")));
+        return Err(ArchiveError::Unsupported(format!(
+            "entry `{shown}` is encrypted"
+        )));
     }
     let unix = file.unix_mode();
     let announced = file.size();
@@ -123,7 +162,9 @@ fn entry<R: Read>(file: &mut ZipFile<'_, R>, meter: &Meter) -> Result<Entry, Arc
             let mut target = Vec::new();
             file.take(MAX_TARGET)
                 .read_to_end(&mut target)
-                .map_err(|error| ArchiveError::from_reading(error, meter, &format!("inside entry `{shown}`")))?;
+                .map_err(|error| {
+                    ArchiveError::from_reading(error, meter, &format!("inside entry `{shown}`"))
+                })?;
             if target.len() as u64 != announced || announced >= MAX_TARGET {
                 return refused("is a symbolic link with a target that is too long or cut short");
             }
@@ -142,7 +183,16 @@ fn entry<R: Read>(file: &mut ZipFile<'_, R>, meter: &Meter) -> Result<Entry, Arc
         return refused("is a folder with content");
     }
     let (uid, gid) = owner(file).unwrap_or((0, 0));
-    Ok(Entry { path, kind, mode: unix.map(|mode| mode & 0o7777), uid, gid, mtime: mtime(file), size, xattrs: Vec::new() })
+    Ok(Entry {
+        path,
+        kind,
+        mode: unix.map(|mode| mode & 0o7777),
+        uid,
+        gid,
+        mtime: mtime(file),
+        size,
+        xattrs: Vec::new(),
+    })
 }
 
 /// Info-ZIP's extended timestamp, else the DOS time, which has no zone and is taken for UTC.
@@ -152,7 +202,10 @@ fn mtime<R: Read>(file: &ZipFile<'_, R>) -> Option<Mtime> {
         _ => None,
     });
     if let Some(secs) = exact {
-        return Some(Mtime { secs: i64::from(secs.cast_signed()), nanos: 0 });
+        return Some(Mtime {
+            secs: i64::from(secs.cast_signed()),
+            nanos: 0,
+        });
     }
     let dos = file.last_modified()?;
     let civil = jiff::civil::DateTime::new(
@@ -166,7 +219,10 @@ fn mtime<R: Read>(file: &ZipFile<'_, R>) -> Option<Mtime> {
     )
     .ok()?;
     let stamp = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
-    Some(Mtime { secs: stamp.as_second(), nanos: 0 })
+    Some(Mtime {
+        secs: stamp.as_second(),
+        nanos: 0,
+    })
 }
 
 /// Info-ZIP's `ux` field: version 1, then a length and a little-endian number each for owner and group.
@@ -177,7 +233,11 @@ fn owner<R: Read>(file: &ZipFile<'_, R>) -> Option<(u64, u64)> {
     })?;
     let rest = data.strip_prefix(&[1])?;
     let number = |data: &[u8]| -> Option<u64> {
-        (data.len() <= 8).then(|| data.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+        (data.len() <= 8).then(|| {
+            data.iter()
+                .rev()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+        })
     };
     let (length, rest) = rest.split_first()?;
     let (uid, rest) = rest.split_at_checked(usize::from(*length))?;
@@ -191,7 +251,10 @@ fn has_end(file: &mut File, size: u64) -> io::Result<bool> {
     let mut tail = Vec::new();
     file.read_to_end(&mut tail)?;
     file.rewind()?;
-    Ok(tail.windows(4).enumerate().any(|(at, magic)| magic == b"PK\x05\x06" && at + 22 <= tail.len()))
+    Ok(tail
+        .windows(4)
+        .enumerate()
+        .any(|(at, magic)| magic == b"PK\x05\x06" && at + 22 <= tail.len()))
 }
 
 /// Finds the name that the central directory has twice; the crate only says that there is one.

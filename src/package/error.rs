@@ -118,14 +118,24 @@ impl OpenError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "check the path and its permissions",
-            Self::NotAPackage { .. } => "hand over the folder with `deploy.yaml`, `DEPLOY.md` or `deploy.sh`, or an archive of it",
+            Self::NotAPackage { .. } => {
+                "hand over the folder with `deploy.yaml`, `DEPLOY.md` or `deploy.sh`, or an archive of it"
+            }
             Self::Empty { .. } => "check the command that made it; nothing was packed",
-            Self::Refused { .. } => "pack it again without this entry; a package may only hold files, folders and links among them",
-            Self::Truncated { .. } => "transfer it again and compare its size and checksum with the original's",
+            Self::Refused { .. } => {
+                "pack it again without this entry; a package may only hold files, folders and links among them"
+            }
+            Self::Truncated { .. } => {
+                "transfer it again and compare its size and checksum with the original's"
+            }
             Self::Damaged { .. } => "transfer it again, or pack it again",
             Self::Unsupported { .. } => "pack it as plain tar.gz, tar.zst or zip",
-            Self::TooBig { .. } => "look at what it holds; if it is meant to be so large, hand it over as a folder",
-            Self::Sums { .. } => "have its authors write SHA256SUMS last, over all files, and transfer it again",
+            Self::TooBig { .. } => {
+                "look at what it holds; if it is meant to be so large, hand it over as a folder"
+            }
+            Self::Sums { .. } => {
+                "have its authors write SHA256SUMS last, over all files, and transfer it again"
+            }
             Self::Changed { .. } => "rehearse a copy that nobody edits meanwhile",
             Self::Unpack { .. } => "free space there, or point TMPDIR to a larger place",
         }
@@ -134,7 +144,11 @@ impl OpenError {
     pub(super) fn from_archive(path: &Path, error: ArchiveError) -> Self {
         let path = path.to_owned();
         match error {
-            ArchiveError::Refused { entry, reason } => Self::Refused { path, entry, reason },
+            ArchiveError::Refused { entry, reason } => Self::Refused {
+                path,
+                entry,
+                reason,
+            },
             ArchiveError::Truncated(what) => Self::Truncated { path, what },
             ArchiveError::Damaged(what) => Self::Damaged { path, what },
             ArchiveError::Unsupported(what) => Self::Unsupported { path, what },

@@ -31,7 +31,14 @@ struct Scan<'a> {
 
 /// Lists what lies below `top`. Errors name `package`, which is the archive where `top` is where it was unpacked.
 pub(super) fn scan(package: &Path, top: &Path, limits: &OpenLimits) -> Result<Scanned, OpenError> {
-    let mut scan = Scan { package, top, limits, entries: 0, bytes: 0, listing: Vec::new() };
+    let mut scan = Scan {
+        package,
+        top,
+        limits,
+        entries: 0,
+        bytes: 0,
+        listing: Vec::new(),
+    };
     // Not recursion: a folder's depth is not ours to trust.
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
@@ -39,7 +46,9 @@ pub(super) fn scan(package: &Path, top: &Path, limits: &OpenLimits) -> Result<Sc
     }
     let mut listing = scan.listing;
     if listing.is_empty() {
-        return Err(OpenError::Empty { path: package.to_owned() });
+        return Err(OpenError::Empty {
+            path: package.to_owned(),
+        });
     }
     let mut root = top.to_owned();
     while let Some(wrapper) = wrapper(&listing) {
@@ -51,10 +60,12 @@ pub(super) fn scan(package: &Path, top: &Path, limits: &OpenLimits) -> Result<Sc
     listing.sort_by(|a, b| a.path.cmp(&b.path));
     for file in &listing {
         if let Some(target) = &file.link {
-            names::judge_link(file.path.as_bytes(), target.as_bytes()).map_err(|reason| OpenError::Refused {
-                path: package.to_owned(),
-                entry: names::shown(file.path.as_bytes()),
-                reason,
+            names::judge_link(file.path.as_bytes(), target.as_bytes()).map_err(|reason| {
+                OpenError::Refused {
+                    path: package.to_owned(),
+                    entry: names::shown(file.path.as_bytes()),
+                    reason,
+                }
             })?;
         }
     }
@@ -64,18 +75,33 @@ pub(super) fn scan(package: &Path, top: &Path, limits: &OpenLimits) -> Result<Sc
 /// The single top folder that holds everything.
 fn wrapper(listing: &[FileEntry]) -> Option<String> {
     let (first, _) = listing.first()?.path.split_once('/')?;
-    let inside = |file: &FileEntry| file.path.strip_prefix(first).is_some_and(|rest| rest.starts_with('/'));
+    let inside = |file: &FileEntry| {
+        file.path
+            .strip_prefix(first)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
     listing.iter().all(inside).then(|| first.to_owned())
 }
 
 impl Scan<'_> {
     fn refused(&self, entry: &[u8], reason: &str) -> OpenError {
-        OpenError::Refused { path: self.package.to_owned(), entry: names::shown(entry), reason: reason.to_owned() }
+        OpenError::Refused {
+            path: self.package.to_owned(),
+            entry: names::shown(entry),
+            reason: reason.to_owned(),
+        }
     }
 
     fn unreadable(&self, file: &str) -> impl Fn(io::Error) -> OpenError {
-        let path = if file.is_empty() { self.top.to_owned() } else { self.top.join(file) };
-        move |source| OpenError::Unreadable { path: path.clone(), source }
+        let path = if file.is_empty() {
+            self.top.to_owned()
+        } else {
+            self.top.join(file)
+        };
+        move |source| OpenError::Unreadable {
+            path: path.clone(),
+            source,
+        }
     }
 
     fn folder(&mut self, folder: &str, folders: &mut Vec<String>) -> Result<(), OpenError> {
@@ -83,14 +109,29 @@ impl Scan<'_> {
             let found = found.map_err(self.unreadable(folder))?;
             let name = found.file_name();
             let Some(name) = name.to_str() else {
-                let entry = [folder.as_bytes(), if folder.is_empty() { b"" } else { b"/" }, name.as_bytes()].concat();
+                let entry = [
+                    folder.as_bytes(),
+                    if folder.is_empty() { b"" } else { b"/" },
+                    name.as_bytes(),
+                ]
+                .concat();
                 return Err(self.refused(&entry, "has a name that is not UTF-8"));
             };
-            let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+            let path = if folder.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{folder}/{name}")
+            };
             self.entries += 1;
             if self.entries > self.limits.entries {
-                let what = format!("it has more than {} entries, at entry `{path}`", self.limits.entries);
-                return Err(OpenError::TooBig { path: self.package.to_owned(), what });
+                let what = format!(
+                    "it has more than {} entries, at entry `{path}`",
+                    self.limits.entries
+                );
+                return Err(OpenError::TooBig {
+                    path: self.package.to_owned(),
+                    what,
+                });
             }
             let kind = found.file_type().map_err(self.unreadable(&path))?;
             if kind.is_dir() {
@@ -109,10 +150,19 @@ impl Scan<'_> {
     fn link(&mut self, path: String) -> Result<(), OpenError> {
         let target = fs::read_link(self.top.join(&path)).map_err(self.unreadable(&path))?;
         let Some(target) = target.to_str() else {
-            return Err(self.refused(path.as_bytes(), "is a symbolic link to a name that is not UTF-8"));
+            return Err(self.refused(
+                path.as_bytes(),
+                "is a symbolic link to a name that is not UTF-8",
+            ));
         };
         let sha256 = hex(&Sha256::digest(target.as_bytes()));
-        self.listing.push(FileEntry { path, size: 0, sha256, executable: false, link: Some(target.to_owned()) });
+        self.listing.push(FileEntry {
+            path,
+            size: 0,
+            sha256,
+            executable: false,
+            link: Some(target.to_owned()),
+        });
         Ok(())
     }
 
@@ -121,13 +171,25 @@ impl Scan<'_> {
         let facts = fs::symlink_metadata(&full).map_err(self.unreadable(&path))?;
         self.bytes += facts.len();
         if self.bytes > self.limits.bytes {
-            let what = format!("it has more than {} bytes, at entry `{path}`", self.limits.bytes);
-            return Err(OpenError::TooBig { path: self.package.to_owned(), what });
+            let what = format!(
+                "it has more than {} bytes, at entry `{path}`",
+                self.limits.bytes
+            );
+            return Err(OpenError::TooBig {
+                path: self.package.to_owned(),
+                what,
+            });
         }
         let (mut source, meter) = Source::open(&full).map_err(self.unreadable(&path))?;
         io::copy(&mut source, &mut io::sink()).map_err(self.unreadable(&path))?;
         let executable = facts.permissions().mode() & 0o100 != 0;
-        self.listing.push(FileEntry { path, size: meter.bytes(), sha256: meter.sha256(), executable, link: None });
+        self.listing.push(FileEntry {
+            path,
+            size: meter.bytes(),
+            sha256: meter.sha256(),
+            executable,
+            link: None,
+        });
         Ok(())
     }
 }

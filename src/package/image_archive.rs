@@ -119,29 +119,45 @@ pub fn inspect(path: &Path) -> Result<ImageArchiveFacts, ImageArchiveError> {
 ///
 /// # Errors
 /// See [`ImageArchiveError`]; exactly one image is required, and all files that it names must be there.
-pub fn retag(path: &Path, tag: &str, out: impl Write) -> Result<ImageArchiveFacts, ImageArchiveError> {
+pub fn retag(
+    path: &Path,
+    tag: &str,
+    out: impl Write,
+) -> Result<ImageArchiveFacts, ImageArchiveError> {
     let (name, version) = split(tag).ok_or_else(|| ImageArchiveError::Tag(tag.to_owned()))?;
     let container = container(path)?;
-    let Understood { facts, mut image, index } = understand(path, container)?;
+    let Understood {
+        facts,
+        mut image,
+        index,
+    } = understand(path, container)?;
     image.repo_tags = Some(vec![tag.to_owned()]);
     let manifest = json(&vec![image]);
     let index = index.map(|descriptor| rename(descriptor, &full_name(name), version));
     let mut tar = TarOut::new(out);
-    archive::walk(path, container, &OpenLimits::default().bounds(), &mut |entry, content| {
-        let replaced = match entry.path.as_slice() {
-            path if path == REPOSITORIES.as_bytes() => return Ok(()),
-            path if path == MANIFEST.as_bytes() => Some(&manifest),
-            path if path == INDEX.as_bytes() => index.as_ref(),
-            _ => None,
-        };
-        match replaced {
-            Some(bytes) => {
-                let entry = Entry { size: bytes.len() as u64, ..entry.clone() };
-                tar.bytes(&entry, bytes).map_err(ArchiveError::Write)
+    archive::walk(
+        path,
+        container,
+        &OpenLimits::default().bounds(),
+        &mut |entry, content| {
+            let replaced = match entry.path.as_slice() {
+                path if path == REPOSITORIES.as_bytes() => return Ok(()),
+                path if path == MANIFEST.as_bytes() => Some(&manifest),
+                path if path == INDEX.as_bytes() => index.as_ref(),
+                _ => None,
+            };
+            match replaced {
+                Some(bytes) => {
+                    let entry = Entry {
+                        size: bytes.len() as u64,
+                        ..entry.clone()
+                    };
+                    tar.bytes(&entry, bytes).map_err(ArchiveError::Write)
+                }
+                None => tar.copy(entry, content),
             }
-            None => tar.copy(entry, content),
-        }
-    })
+        },
+    )
     .map_err(|error| failed(path, error))?;
     tar.finish().map_err(ImageArchiveError::Write)?;
     Ok(facts)
@@ -162,41 +178,51 @@ fn failed(path: &Path, error: ArchiveError) -> ImageArchiveError {
 fn container(path: &Path) -> Result<Container, ImageArchiveError> {
     match archive::recognise(path).map_err(|error| failed(path, error))? {
         Some(container @ Container::Tar(_)) => Ok(container),
-        Some(Container::Zip) | None => Err(not_one(path, "it is no tar, as `docker save` writes one")),
+        Some(Container::Zip) | None => {
+            Err(not_one(path, "it is no tar, as `docker save` writes one"))
+        }
     }
 }
 
 fn not_one(path: &Path, what: impl Into<String>) -> ImageArchiveError {
-    ImageArchiveError::NotOneImage { path: path.to_owned(), what: what.into() }
+    ImageArchiveError::NotOneImage {
+        path: path.to_owned(),
+        what: what.into(),
+    }
 }
 
 fn understand(path: &Path, container: Container) -> Result<Understood, ImageArchiveError> {
     let mut named: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     // Every file and link, with the digest of those small enough to be a configuration.
     let mut there: BTreeMap<Vec<u8>, Option<String>> = BTreeMap::new();
-    archive::walk(path, container, &OpenLimits::default().bounds(), &mut |entry, content| {
-        let text = String::from_utf8_lossy(&entry.path).into_owned();
-        let names_tags = [MANIFEST, INDEX, REPOSITORIES].contains(&text.as_str());
-        if names_tags && entry.kind != Kind::File {
-            return Err(ArchiveError::refused(&entry.path, "must be a file"));
-        }
-        let digest = if entry.kind == Kind::File && entry.size <= MAX_JSON {
-            let bytes = all(content)?;
-            let digest = hex(&Sha256::digest(&bytes));
-            if names_tags {
-                named.insert(text, bytes);
+    archive::walk(
+        path,
+        container,
+        &OpenLimits::default().bounds(),
+        &mut |entry, content| {
+            let text = String::from_utf8_lossy(&entry.path).into_owned();
+            let names_tags = [MANIFEST, INDEX, REPOSITORIES].contains(&text.as_str());
+            if names_tags && entry.kind != Kind::File {
+                return Err(ArchiveError::refused(&entry.path, "must be a file"));
             }
-            Some(digest)
-        } else if names_tags {
-            return Err(ArchiveError::refused(&entry.path, "is too large"));
-        } else {
-            None
-        };
-        if entry.kind != Kind::Directory {
-            there.insert(entry.path.clone(), digest);
-        }
-        Ok(())
-    })
+            let digest = if entry.kind == Kind::File && entry.size <= MAX_JSON {
+                let bytes = all(content)?;
+                let digest = hex(&Sha256::digest(&bytes));
+                if names_tags {
+                    named.insert(text, bytes);
+                }
+                Some(digest)
+            } else if names_tags {
+                return Err(ArchiveError::refused(&entry.path, "is too large"));
+            } else {
+                None
+            };
+            if entry.kind != Kind::Directory {
+                there.insert(entry.path.clone(), digest);
+            }
+            Ok(())
+        },
+    )
     .map_err(|error| failed(path, error))?;
 
     let Some(manifest) = named.get(MANIFEST) else {
@@ -210,25 +236,48 @@ fn understand(path: &Path, container: Container) -> Result<Understood, ImageArch
     let images: Vec<Image> = serde_json::from_slice(manifest)
         .map_err(|error| not_one(path, format!("its `manifest.json` cannot be read: {error}")))?;
     let count = images.len();
-    let [image] = <[Image; 1]>::try_from(images)
-        .map_err(|_| not_one(path, format!("it holds {count} images, and exactly one is expected")))?;
+    let [image] = <[Image; 1]>::try_from(images).map_err(|_| {
+        not_one(
+            path,
+            format!("it holds {count} images, and exactly one is expected"),
+        )
+    })?;
     let missing = |file: &String| !there.contains_key(file.as_bytes());
-    if let Some(file) = std::iter::once(&image.config).chain(&image.layers).find(|file| missing(file)) {
-        return Err(not_one(path, format!("its `manifest.json` names `{file}`, which is not in it")));
+    if let Some(file) = std::iter::once(&image.config)
+        .chain(&image.layers)
+        .find(|file| missing(file))
+    {
+        return Err(not_one(
+            path,
+            format!("its `manifest.json` names `{file}`, which is not in it"),
+        ));
     }
     let Some(config) = there.get(image.config.as_bytes()).cloned().flatten() else {
-        return Err(not_one(path, format!("its configuration `{}` is no small file", image.config)));
+        return Err(not_one(
+            path,
+            format!("its configuration `{}` is no small file", image.config),
+        ));
     };
-    let index = named.get(INDEX).map(|bytes| one_descriptor(path, bytes)).transpose()?;
+    let index = named
+        .get(INDEX)
+        .map(|bytes| one_descriptor(path, bytes))
+        .transpose()?;
     let mut tags = image.repo_tags.clone().unwrap_or_default();
     if let Some((_, names)) = &index {
         tags.extend(names.iter().cloned());
     }
     tags.sort();
     tags.dedup();
-    let facts =
-        ImageArchiveFacts { tags, config_digest: format!("sha256:{config}"), layers: image.layers.len() as u64 };
-    Ok(Understood { facts, image, index: index.map(|(descriptor, _)| descriptor) })
+    let facts = ImageArchiveFacts {
+        tags,
+        config_digest: format!("sha256:{config}"),
+        layers: image.layers.len() as u64,
+    };
+    Ok(Understood {
+        facts,
+        image,
+        index: index.map(|(descriptor, _)| descriptor),
+    })
 }
 
 fn all(content: &mut Content<'_>) -> Result<Vec<u8>, ArchiveError> {
@@ -238,23 +287,42 @@ fn all(content: &mut Content<'_>) -> Result<Vec<u8>, ArchiveError> {
 }
 
 /// The one image of an index, which may list it once for each of its names, and those names.
-fn one_descriptor(path: &Path, bytes: &[u8]) -> Result<(Descriptor, Vec<String>), ImageArchiveError> {
+fn one_descriptor(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(Descriptor, Vec<String>), ImageArchiveError> {
     let index: Index = serde_json::from_slice(bytes)
         .map_err(|error| not_one(path, format!("its `index.json` cannot be read: {error}")))?;
     let Some(first) = index.manifests.first() else {
         return Err(not_one(path, "its `index.json` lists no image"));
     };
-    if index.manifests.iter().any(|other| other.digest != first.digest) {
-        return Err(not_one(path, "its `index.json` lists several images, and exactly one is expected"));
+    if index
+        .manifests
+        .iter()
+        .any(|other| other.digest != first.digest)
+    {
+        return Err(not_one(
+            path,
+            "its `index.json` lists several images, and exactly one is expected",
+        ));
     }
-    let names = index.manifests.iter().filter_map(|one| one.annotations.get("io.containerd.image.name").cloned());
+    let names = index
+        .manifests
+        .iter()
+        .filter_map(|one| one.annotations.get("io.containerd.image.name").cloned());
     Ok((first.clone(), names.collect()))
 }
 
 fn rename(descriptor: Descriptor, name: &str, version: &str) -> Vec<u8> {
     let annotations = BTreeMap::from([
-        ("io.containerd.image.name".to_owned(), format!("{name}:{version}")),
-        ("org.opencontainers.image.ref.name".to_owned(), version.to_owned()),
+        (
+            "io.containerd.image.name".to_owned(),
+            format!("{name}:{version}"),
+        ),
+        (
+            "org.opencontainers.image.ref.name".to_owned(),
+            version.to_owned(),
+        ),
     ]);
     json(&serde_json::json!({
         "schemaVersion": 2,
@@ -271,7 +339,10 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 fn split(tag: &str) -> Option<(&str, &str)> {
     let (name, version) = tag.rsplit_once(':')?;
     let usable = |text: &str, more: &str| {
-        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
     };
     (usable(name, "._-/:") && usable(version, "._-")).then_some((name, version))
 }
@@ -284,3 +355,6 @@ fn full_name(name: &str) -> String {
         Some(_) => format!("docker.io/{name}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,13 +39,21 @@ pub struct OpenLimits {
 impl Default for OpenLimits {
     /// 32 GiB (a package may carry images), 200,000 entries, 200 times.
     fn default() -> Self {
-        Self { bytes: 32 << 30, entries: 200_000, ratio: 200 }
+        Self {
+            bytes: 32 << 30,
+            entries: 200_000,
+            ratio: 200,
+        }
     }
 }
 
 impl OpenLimits {
     pub(crate) fn bounds(&self) -> archive::Bounds {
-        archive::Bounds { bytes: self.bytes, entries: self.entries, ratio: self.ratio }
+        archive::Bounds {
+            bytes: self.bytes,
+            entries: self.entries,
+            ratio: self.ratio,
+        }
     }
 }
 
@@ -100,9 +108,16 @@ pub struct OpenedPackage {
 /// Everything that makes it unsafe, incomplete or unreadable; see [`OpenError`]. Where a `SHA256SUMS` stands in its
 /// root, every deviation from it is reported at once.
 pub fn open(path: &Path, limits: &OpenLimits) -> Result<OpenedPackage, OpenError> {
-    let unreadable = |source| OpenError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| OpenError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
     let kind = std::fs::metadata(path).map_err(unreadable)?.file_type();
-    let unpacked = if kind.is_dir() { None } else { Some(unpack::unpack(path, limits)?) };
+    let unpacked = if kind.is_dir() {
+        None
+    } else {
+        Some(unpack::unpack(path, limits)?)
+    };
     let top = unpacked.as_ref().map_or(path, TempDir::path);
     let scanned = folder::scan(path, top, limits)?;
     sums::enforce(path, &scanned)?;
@@ -130,14 +145,23 @@ impl OpenedPackage {
     /// # Errors
     /// [`OpenError::Changed`], with the first file that differs, and those of [`open`].
     pub fn verify_unchanged(&self) -> Result<(), OpenError> {
-        let top = self.unpacked.as_ref().map_or(self.source.as_path(), TempDir::path);
+        let top = self
+            .unpacked
+            .as_ref()
+            .map_or(self.source.as_path(), TempDir::path);
         let now = folder::scan(&self.source, top, &self.limits)?;
         if now.listing == self.listing {
             return Ok(());
         }
         let differing = now.listing.iter().find(|file| !self.listing.contains(file));
         let gone = self.listing.iter().find(|file| !now.listing.contains(file));
-        let file = differing.or(gone).map(|file| file.path.clone()).unwrap_or_default();
-        Err(OpenError::Changed { path: self.source.clone(), file })
+        let file = differing
+            .or(gone)
+            .map(|file| file.path.clone())
+            .unwrap_or_default();
+        Err(OpenError::Changed {
+            path: self.source.clone(),
+            file,
+        })
     }
 }

@@ -61,7 +61,10 @@ pub enum TarError {
 /// See [`TarError`]. What was written by then lacks a tar's end, so no reader takes it for whole.
 pub fn tar_folder<W: Write>(root: &Path, out: W, options: &TarOptions) -> Result<W, TarError> {
     let mut tar = TarOut::new(out);
-    let facts = fs::metadata(root).map_err(|source| TarError::Read { path: root.to_owned(), source })?;
+    let facts = fs::metadata(root).map_err(|source| TarError::Read {
+        path: root.to_owned(),
+        source,
+    })?;
     let prefix = options.prefix.trim_matches('/').as_bytes().to_vec();
     if facts.is_dir() {
         if !prefix.is_empty() {
@@ -70,25 +73,42 @@ pub fn tar_folder<W: Write>(root: &Path, out: W, options: &TarOptions) -> Result
         }
         folder(&mut tar, root, &prefix, options)?;
     } else {
-        let own = || root.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+        let own = || {
+            root.file_name()
+                .map(|name| name.as_bytes().to_vec())
+                .unwrap_or_default()
+        };
         let path = if prefix.is_empty() { own() } else { prefix };
         file(&mut tar, root, &path, &facts, options)?;
     }
     tar.finish().map_err(TarError::Write)
 }
 
-fn folder<W: Write>(tar: &mut TarOut<W>, root: &Path, prefix: &[u8], options: &TarOptions) -> Result<(), TarError> {
+fn folder<W: Write>(
+    tar: &mut TarOut<W>,
+    root: &Path,
+    prefix: &[u8],
+    options: &TarOptions,
+) -> Result<(), TarError> {
     // A stack instead of recursion, last in first out, so the names of a folder are pushed in reverse.
     let mut waiting = children(root, prefix)?;
     while let Some((on_disk, in_tar)) = waiting.pop() {
-        let failed = |source| TarError::Read { path: on_disk.clone(), source };
+        let failed = |source| TarError::Read {
+            path: on_disk.clone(),
+            source,
+        };
         let facts = fs::symlink_metadata(&on_disk).map_err(failed)?;
         if facts.is_dir() {
-            tar.header(&entry(&in_tar, Kind::Directory, &facts, options)).map_err(TarError::Write)?;
+            tar.header(&entry(&in_tar, Kind::Directory, &facts, options))
+                .map_err(TarError::Write)?;
             waiting.append(&mut children(&on_disk, &in_tar)?);
         } else if facts.is_symlink() {
-            let target = fs::read_link(&on_disk).map_err(failed)?.into_os_string().into_vec();
-            tar.header(&entry(&in_tar, Kind::Symlink(target), &facts, options)).map_err(TarError::Write)?;
+            let target = fs::read_link(&on_disk)
+                .map_err(failed)?
+                .into_os_string()
+                .into_vec();
+            tar.header(&entry(&in_tar, Kind::Symlink(target), &facts, options))
+                .map_err(TarError::Write)?;
         } else {
             file(tar, &on_disk, &in_tar, &facts, options)?;
         }
@@ -98,7 +118,10 @@ fn folder<W: Write>(tar: &mut TarOut<W>, root: &Path, prefix: &[u8], options: &T
 
 /// What lies in a folder, in reverse order of the names' bytes, with the paths in the tar.
 fn children(folder: &Path, in_tar: &[u8]) -> Result<Vec<(PathBuf, Vec<u8>)>, TarError> {
-    let failed = |source| TarError::Read { path: folder.to_owned(), source };
+    let failed = |source| TarError::Read {
+        path: folder.to_owned(),
+        source,
+    };
     let mut found = Vec::new();
     for child in fs::read_dir(folder).map_err(failed)? {
         let child = child.map_err(failed)?;
@@ -118,9 +141,14 @@ fn file<W: Write>(
     options: &TarOptions,
 ) -> Result<(), TarError> {
     if !facts.is_file() {
-        return Err(TarError::Special { path: on_disk.to_owned() });
+        return Err(TarError::Special {
+            path: on_disk.to_owned(),
+        });
     }
-    let failed = |source| TarError::Read { path: on_disk.to_owned(), source };
+    let failed = |source| TarError::Read {
+        path: on_disk.to_owned(),
+        source,
+    };
     let mut source = fs::File::open(on_disk).map_err(failed)?;
     let entry = entry(in_tar, Kind::File, facts, options);
     tar.header(&entry).map_err(TarError::Write)?;
@@ -137,10 +165,14 @@ fn file<W: Write>(
         if total > entry.size {
             break;
         }
-        tar.content().write_all(&buffer[..read]).map_err(TarError::Write)?;
+        tar.content()
+            .write_all(&buffer[..read])
+            .map_err(TarError::Write)?;
     }
     if total != entry.size {
-        return Err(TarError::Changed { path: on_disk.to_owned() });
+        return Err(TarError::Changed {
+            path: on_disk.to_owned(),
+        });
     }
     tar.pad(entry.size).map_err(TarError::Write)
 }
@@ -151,7 +183,9 @@ fn entry(path: &[u8], kind: Kind, facts: &Metadata, options: &TarOptions) -> Ent
         Kind::Directory => options.folder_mode,
         Kind::Symlink(_) => None,
     };
-    let (uid, gid) = options.owner.unwrap_or((u64::from(facts.uid()), u64::from(facts.gid())));
+    let (uid, gid) = options
+        .owner
+        .unwrap_or((u64::from(facts.uid()), u64::from(facts.gid())));
     Entry {
         path: path.to_vec(),
         size: if kind == Kind::File { facts.len() } else { 0 },
@@ -159,7 +193,10 @@ fn entry(path: &[u8], kind: Kind, facts: &Metadata, options: &TarOptions) -> Ent
         mode: Some(forced.unwrap_or(facts.mode()) & 0o7777),
         uid,
         gid,
-        mtime: Some(Mtime { secs: facts.mtime(), nanos: u32::try_from(facts.mtime_nsec()).unwrap_or(0) }),
+        mtime: Some(Mtime {
+            secs: facts.mtime(),
+            nanos: u32::try_from(facts.mtime_nsec()).unwrap_or(0),
+        }),
         xattrs: Vec::new(),
     }
 }

@@ -44,38 +44,65 @@ pub fn check(path: &Path, facts: &BackupFacts) -> Result<ArchiveFacts, BackupErr
 ///
 /// # Errors
 /// As [`check`]. What was written by then lacks a tar's end, so that no reader takes it for whole.
-pub fn safe_tar(path: &Path, facts: &BackupFacts, out: impl Write) -> Result<ArchiveFacts, BackupError> {
+pub fn safe_tar(
+    path: &Path,
+    facts: &BackupFacts,
+    out: impl Write,
+) -> Result<ArchiveFacts, BackupError> {
     let mut tar = TarOut::new(out);
     let written = walk(path, facts, &mut |entry, content| tar.copy(entry, content))?;
-    tar.finish().map_err(|source| BackupError::Output { path: path.to_owned(), source })?;
+    tar.finish().map_err(|source| BackupError::Output {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(written)
 }
 
-fn walk(path: &Path, facts: &BackupFacts, visit: &mut Visit<'_>) -> Result<ArchiveFacts, BackupError> {
+fn walk(
+    path: &Path,
+    facts: &BackupFacts,
+    visit: &mut Visit<'_>,
+) -> Result<ArchiveFacts, BackupError> {
     facts.require(super::Wanted::Archive)?;
     let container = match facts.format {
         Format::Zip => Container::Zip,
-        Format::Tar | Format::PostgresCustom | Format::PostgresPlain => Container::Tar(facts.compression),
+        Format::Tar | Format::PostgresCustom | Format::PostgresPlain => {
+            Container::Tar(facts.compression)
+        }
     };
     let walked = archive::walk(path, container, &Bounds::NONE, visit);
     match walked {
         Ok(walked) => unchanged(path, facts, walked),
         // Of a file that was whole before, an error may only mean that somebody writes to it.
-        Err(error @ (ArchiveError::Truncated(_) | ArchiveError::Damaged(_))) => match archive::source::digest(path) {
-            Ok(seen) if seen != facts.sha256 => Err(changed(path, facts, seen)),
-            Ok(_) | Err(_) => Err(BackupError::from_archive(path, error)),
-        },
+        Err(error @ (ArchiveError::Truncated(_) | ArchiveError::Damaged(_))) => {
+            match archive::source::digest(path) {
+                Ok(seen) if seen != facts.sha256 => Err(changed(path, facts, seen)),
+                Ok(_) | Err(_) => Err(BackupError::from_archive(path, error)),
+            }
+        }
         Err(error) => Err(BackupError::from_archive(path, error)),
     }
 }
 
-fn unchanged(path: &Path, facts: &BackupFacts, walked: Walked) -> Result<ArchiveFacts, BackupError> {
+fn unchanged(
+    path: &Path,
+    facts: &BackupFacts,
+    walked: Walked,
+) -> Result<ArchiveFacts, BackupError> {
     if walked.sha256 != facts.sha256 {
         return Err(changed(path, facts, walked.sha256));
     }
-    Ok(ArchiveFacts { entries: walked.entries, bytes: walked.bytes, newest: newest(walked.newest) })
+    Ok(ArchiveFacts {
+        entries: walked.entries,
+        bytes: walked.bytes,
+        newest: newest(walked.newest),
+    })
 }
 
 fn changed(path: &Path, facts: &BackupFacts, seen: String) -> BackupError {
-    BackupError::Changed { path: path.to_owned(), expected: facts.sha256.clone(), seen }
+    BackupError::Changed {
+        path: path.to_owned(),
+        expected: facts.sha256.clone(),
+        seen,
+    }
 }

@@ -98,7 +98,10 @@ impl BackupError {
             | Self::Damaged { .. }
             | Self::WrongFormat { .. }
             | Self::Refused { .. } => true,
-            Self::Unreadable { .. } | Self::Unsupported { .. } | Self::Changed { .. } | Self::Output { .. } => false,
+            Self::Unreadable { .. }
+            | Self::Unsupported { .. }
+            | Self::Changed { .. }
+            | Self::Output { .. } => false,
         }
     }
 
@@ -110,13 +113,17 @@ impl BackupError {
             Self::Truncated { .. } => {
                 "look at the log of the job that made it for a full disk or a broken transfer, and make it again"
             }
-            Self::Damaged { .. } => "compare its checksum with the original's and transfer it again, or make it again",
+            Self::Damaged { .. } => {
+                "compare its checksum with the original's and transfer it again, or make it again"
+            }
             Self::WrongFormat { .. } => "check which file `restore:` names",
             Self::Unsupported { .. } => {
                 "make it with `pg_dump -Fc`, as plain SQL, or as a tar, tar.gz, tar.zst or zip archive"
             }
             Self::Refused { .. } => "make it again without this entry",
-            Self::Changed { .. } => "rehearse a finished backup, not one that is still being written",
+            Self::Changed { .. } => {
+                "rehearse a finished backup, not one that is still being written"
+            }
             Self::Output { .. } => "the receiver ended early; see the engine's error",
         }
     }
@@ -124,10 +131,16 @@ impl BackupError {
     pub(super) fn from_archive(path: &Path, error: ArchiveError) -> Self {
         let path = path.to_owned();
         match error {
-            ArchiveError::Refused { entry, reason } => Self::Refused { path, entry, reason },
+            ArchiveError::Refused { entry, reason } => Self::Refused {
+                path,
+                entry,
+                reason,
+            },
             ArchiveError::Truncated(seen) => Self::Truncated { path, seen },
             ArchiveError::Damaged(seen) => Self::Damaged { path, seen },
-            ArchiveError::Unsupported(seen) | ArchiveError::TooBig(seen) => Self::Unsupported { path, seen },
+            ArchiveError::Unsupported(seen) | ArchiveError::TooBig(seen) => {
+                Self::Unsupported { path, seen }
+            }
             ArchiveError::Read(source) => Self::Unreadable { path, source },
             ArchiveError::Write(source) => Self::Output { path, source },
         }

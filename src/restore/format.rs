@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 
-pub use crate::archive::source::Compression;
 use super::error::BackupError;
 use crate::archive::source;
+pub use crate::archive::source::Compression;
 
 /// What is restored with which tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,29 +126,38 @@ pub(super) const HEAD: usize = 4096;
 
 /// Judges the first bytes of a backup after decompression.
 pub(super) fn recognise(head: &[u8]) -> Recognised {
-    const NOT_YET: [(&[u8], &str); 12] = [
+    const NOT_YET: [(&[u8], &str); 17] = [
         (b"-- MySQL dump", "a MySQL dump"),
         (b"-- MariaDB dump", "a MariaDB dump"),
         (b"/*!999999\\- enable the sandbox mode */", "a MariaDB dump"),
-        (b"/*M!999999\\- enable the sandbox mode */", "a MariaDB dump"),
+        (
+            b"/*M!999999\\- enable the sandbox mode */",
+            "a MariaDB dump",
+        ),
         (b"REDIS0", "a Redis snapshot"),
         (b"SQLite format 3\0", "an SQLite database"),
         (b"\x6d\xe2\x99\x81", "a MongoDB archive"),
         (b"XBSTCK01", "an xtrabackup stream"),
-        (b"\x1f\x8b", "a gzip file inside the compression"),
-        (b"\x28\xb5\x2f\xfd", "a Zstandard file inside the compression"),
+        (b"\x1f\x8b\x08", "a gzip file inside the compression"),
+        (
+            b"\x28\xb5\x2f\xfd",
+            "a Zstandard file inside the compression",
+        ),
         (b"PK\x03\x04", "a zip inside the compression"),
         (b"070701", "a cpio archive"),
-    ];
-    const OTHER: [(&[u8], &str); 8] = [
-        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-        (b"Rar!\x1a\x07", "a RAR archive"),
-        (b"-----BEGIN PGP", "a file encrypted or signed with PGP"),
-        (b"age-encryption.org/", "a file encrypted with age"),
         (b"Salted__", "a file encrypted with openssl"),
+        (b"age-encryption.org/", "a file encrypted with age"),
+        (b"-----BEGIN PGP", "a file encrypted or signed with PGP"),
+        (b"Rar!\x1a\x07", "a RAR archive"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    ];
+    const OTHER: [(&[u8], &str); 3] = [
         (b"\x7fELF", "a program"),
         (b"%PDF", "a PDF"),
-        (b"\xff\xfe", "UTF-16 text, as a redirect in PowerShell writes it; use `pg_dump --file`"),
+        (
+            b"\xff\xfe",
+            "UTF-16 text, as a redirect in PowerShell writes it; use `pg_dump --file`",
+        ),
     ];
     if head.starts_with(b"PGDMP") {
         return Recognised::PostgresArchive;
@@ -165,22 +174,33 @@ pub(super) fn recognise(head: &[u8]) -> Recognised {
         return Recognised::Other((*name).to_owned());
     }
     let text = String::from_utf8_lossy(head);
-    if text.lines().any(|line| line.trim_end() == "-- PostgreSQL database cluster dump") {
+    if text
+        .lines()
+        .any(|line| line.trim_end() == "-- PostgreSQL database cluster dump")
+    {
         return Recognised::NotYet("a dump of a whole PostgreSQL cluster (`pg_dumpall`)");
     }
-    if text.lines().any(|line| line.trim_end() == "-- PostgreSQL database dump") {
+    if text
+        .lines()
+        .any(|line| line.trim_end() == "-- PostgreSQL database dump")
+    {
         return Recognised::PostgresPlain;
     }
     let start = text.trim_start().to_ascii_lowercase();
     if start.starts_with("<!doctype") || start.starts_with("<html") {
-        return Recognised::Other("an HTML page, such as a download answers when it fails".to_owned());
+        return Recognised::Other(
+            "an HTML page, such as a download answers when it fails".to_owned(),
+        );
     }
     for failure in ["pg_dump: error", "pg_dump: [", "mysqldump: "] {
         if start.starts_with(failure) {
             return Recognised::Other(format!("an error message: {}", first_line(&text)));
         }
     }
-    let printable = !text.chars().take(200).any(|c| c == '\u{fffd}' || (c.is_control() && !c.is_whitespace()));
+    let printable = !text
+        .chars()
+        .take(200)
+        .any(|c| c == '\u{fffd}' || (c.is_control() && !c.is_whitespace()));
     Recognised::Other(if printable {
         format!("text that begins with `{}`", first_line(&text))
     } else {
@@ -189,7 +209,13 @@ pub(super) fn recognise(head: &[u8]) -> Recognised {
 }
 
 fn first_line(text: &str) -> String {
-    text.trim_start().lines().next().unwrap_or_default().chars().take(80).collect()
+    text.trim_start()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(80)
+        .collect()
 }
 
 /// The path's own words in an error about something that no restore takes.

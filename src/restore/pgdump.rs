@@ -43,7 +43,13 @@ struct Dump<R> {
 
 /// Reads a dump to its end.
 pub(super) fn walk(reader: impl Read) -> Result<DumpFacts, Fault> {
-    let mut dump = Dump { reader, integer: 4, offset: 8, version: (0, 0), part: "in its header".to_owned() };
+    let mut dump = Dump {
+        reader,
+        integer: 4,
+        offset: 8,
+        version: (0, 0),
+        part: "in its header".to_owned(),
+    };
     let mut facts = dump.header()?;
     if dump.version > NEWEST {
         // Read to the end all the same: the compression around it must be whole.
@@ -52,11 +58,18 @@ pub(super) fn walk(reader: impl Read) -> Result<DumpFacts, Fault> {
     }
     "in its table of contents".clone_into(&mut dump.part);
     let mut promised = dump.contents()?;
-    facts.tables = Some(promised.values().filter(|name| name.starts_with("TABLE DATA")).count() as u64);
+    facts.tables = Some(
+        promised
+            .values()
+            .filter(|name| name.starts_with("TABLE DATA"))
+            .count() as u64,
+    );
     while let Some((id, kind)) = dump.block(&promised)? {
         dump.skip_block(kind)?;
         if promised.remove(&id).is_none() {
-            return Err(Fault::Damaged(format!("it has data (number {id}) that its table of contents does not promise, or twice")));
+            return Err(Fault::Damaged(format!(
+                "it has data (number {id}) that its table of contents does not promise, or twice"
+            )));
         }
         "after a block of data".clone_into(&mut dump.part);
     }
@@ -84,7 +97,9 @@ impl<R: Read> Dump<R> {
         self.integer = usize::from(self.byte()?);
         self.offset = usize::from(self.byte()?);
         if !matches!(self.integer, 1..=8) || !matches!(self.offset, 1..=16) {
-            return Err(Fault::Damaged("its header gives impossible sizes of numbers".to_owned()));
+            return Err(Fault::Damaged(
+                "its header gives impossible sizes of numbers".to_owned(),
+            ));
         }
         let format = self.byte()?;
         if format != CUSTOM {
@@ -106,7 +121,16 @@ impl<R: Read> Dump<R> {
         let made_local = (|| {
             let year = i16::try_from(year.checked_add(1900)?).ok()?;
             let month = field(month.checked_add(1)?)?;
-            DateTime::new(year, month, field(day)?, field(hour)?, field(minute)?, field(second)?.min(59), 0).ok()
+            DateTime::new(
+                year,
+                month,
+                field(day)?,
+                field(hour)?,
+                field(minute)?,
+                field(second)?.min(59),
+                0,
+            )
+            .ok()
         })();
         Ok(DumpFacts {
             made_local,
@@ -129,7 +153,13 @@ impl<R: Read> Dump<R> {
             let tag = self.text()?.unwrap_or_default();
             let description = self.text()?.unwrap_or_default();
             self.number()?; // section
-            for _ in ["definition", "drop statement", "copy statement", "schema", "tablespace"] {
+            for _ in [
+                "definition",
+                "drop statement",
+                "copy statement",
+                "schema",
+                "tablespace",
+            ] {
                 self.skip_text()?;
             }
             if self.version >= (1, 14) {
@@ -144,7 +174,9 @@ impl<R: Read> Dump<R> {
             let state = self.byte()?;
             self.skip(self.offset as u64)?;
             if state == 0 || state > NO_DATA {
-                return Err(Fault::Damaged(format!("its table of contents is damaged at `{description} {tag}`")));
+                return Err(Fault::Damaged(format!(
+                    "its table of contents is damaged at `{description} {tag}`"
+                )));
             }
             if state != NO_DATA {
                 promised.insert(id, format!("{description} {tag}"));
@@ -181,7 +213,10 @@ impl<R: Read> Dump<R> {
                 }
                 Ok(())
             }
-            other => Err(Fault::Damaged(format!("it has a block of the unknown kind {other}, {}", self.part))),
+            other => Err(Fault::Damaged(format!(
+                "it has a block of the unknown kind {other}, {}",
+                self.part
+            ))),
         }
     }
 
@@ -190,8 +225,9 @@ impl<R: Read> Dump<R> {
             match self.number()? {
                 0 => return Ok(()),
                 length => {
-                    let length = u64::try_from(length)
-                        .map_err(|_| Fault::Damaged(format!("it has a chunk of negative length {}", self.part)))?;
+                    let length = u64::try_from(length).map_err(|_| {
+                        Fault::Damaged(format!("it has a chunk of negative length {}", self.part))
+                    })?;
                     self.skip(length)?;
                 }
             }
@@ -206,7 +242,9 @@ impl<R: Read> Dump<R> {
     }
 
     fn exact(&mut self, buffer: &mut [u8]) -> Result<(), Fault> {
-        self.reader.read_exact(buffer).map_err(|error| self.failed(error))
+        self.reader
+            .read_exact(buffer)
+            .map_err(|error| self.failed(error))
     }
 
     fn byte(&mut self) -> Result<u8, Fault> {
@@ -226,10 +264,15 @@ impl<R: Read> Dump<R> {
     }
 
     fn text(&mut self) -> Result<Option<String>, Fault> {
-        let Ok(length) = u64::try_from(self.number()?) else { return Ok(None) };
+        let Ok(length) = u64::try_from(self.number()?) else {
+            return Ok(None);
+        };
         self.judge_length(length)?;
         let mut bytes = Vec::new();
-        (&mut self.reader).take(length).read_to_end(&mut bytes).map_err(|error| self.failed(error))?;
+        (&mut self.reader)
+            .take(length)
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.failed(error))?;
         if (bytes.len() as u64) < length {
             return Err(self.failed(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -238,7 +281,9 @@ impl<R: Read> Dump<R> {
 
     /// False for a text that is not there, which also ends a list.
     fn skip_text(&mut self) -> Result<bool, Fault> {
-        let Ok(length) = u64::try_from(self.number()?) else { return Ok(false) };
+        let Ok(length) = u64::try_from(self.number()?) else {
+            return Ok(false);
+        };
         self.judge_length(length)?;
         self.skip(length)?;
         Ok(true)
@@ -246,13 +291,17 @@ impl<R: Read> Dump<R> {
 
     fn judge_length(&self, length: u64) -> Result<(), Fault> {
         if length > MAX_TEXT {
-            return Err(Fault::Damaged(format!("it claims a text of {length} bytes {}", self.part)));
+            return Err(Fault::Damaged(format!(
+                "it claims a text of {length} bytes {}",
+                self.part
+            )));
         }
         Ok(())
     }
 
     fn skip(&mut self, length: u64) -> Result<(), Fault> {
-        let skipped = io::copy(&mut (&mut self.reader).take(length), &mut io::sink()).map_err(|error| self.failed(error))?;
+        let skipped = io::copy(&mut (&mut self.reader).take(length), &mut io::sink())
+            .map_err(|error| self.failed(error))?;
         if skipped < length {
             return Err(self.failed(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -260,6 +309,8 @@ impl<R: Read> Dump<R> {
     }
 
     fn skip_all(&mut self) -> Result<(), Fault> {
-        io::copy(&mut self.reader, &mut io::sink()).map(|_| ()).map_err(|error| self.failed(error))
+        io::copy(&mut self.reader, &mut io::sink())
+            .map(|_| ())
+            .map_err(|error| self.failed(error))
     }
 }

@@ -11,7 +11,8 @@ use super::{pgdump, sql};
 use crate::archive::source::{self, Meter, Source};
 use crate::archive::{self, ArchiveError, Bounds, Container, Mtime, Walked};
 
-/// Reads the backup at `path` once, to its end: what it is, whether it is whole, its digest.
+/// Reads the backup at `path` to its end: what it is, whether it is whole, its digest. Once, but for a zip, whose
+/// directory stands at its end.
 ///
 /// A compression's own checksums are verified on the way, an archive's entries are judged as
 /// [`super::archive::check`] does, and a custom dump's data blocks are held against its table of contents.
@@ -19,29 +20,48 @@ use crate::archive::{self, ArchiveError, Bounds, Container, Mtime, Walked};
 /// # Errors
 /// See [`BackupError`]; [`BackupError::is_backup_fault`] tells a bad backup from one that could not be judged.
 pub fn inspect(path: &Path) -> Result<BackupFacts, BackupError> {
-    let unreadable = |source| BackupError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| BackupError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
     let file = source::open_regular(path).map_err(unreadable)?;
     let raw = source::head(file, 512).map_err(unreadable)?;
     if raw.is_empty() {
-        return Err(BackupError::Empty { path: path.to_owned(), seen: "a file of 0 bytes".to_owned() });
+        return Err(BackupError::Empty {
+            path: path.to_owned(),
+            seen: "a file of 0 bytes".to_owned(),
+        });
     }
     if source::is_zip(&raw) {
         let walked = walk(path, Container::Zip)?;
         return archive_facts(path, Compression::None, Format::Zip, walked);
     }
-    let compression =
-        source::recognise(&raw).map_err(|seen| BackupError::Unsupported { path: path.to_owned(), seen })?;
+    let compression = source::recognise(&raw).map_err(|seen| BackupError::Unsupported {
+        path: path.to_owned(),
+        seen,
+    })?;
     let (source, meter) = Source::open(path).map_err(unreadable)?;
     let mut decoder = source::decoder(source, compression).map_err(unreadable)?;
-    let failed = |error, at: &str| BackupError::from_archive(path, ArchiveError::from_reading(error, &meter, at));
+    let failed = |error, at: &str| {
+        BackupError::from_archive(path, ArchiveError::from_reading(error, &meter, at))
+    };
     let mut head = Vec::new();
-    (&mut decoder).take(format::HEAD as u64).read_to_end(&mut head).map_err(|error| failed(error, "in its first bytes"))?;
+    (&mut decoder)
+        .take(format::HEAD as u64)
+        .read_to_end(&mut head)
+        .map_err(|error| failed(error, "in its first bytes"))?;
     if head.is_empty() {
         let seen = format!("a {} file that holds nothing", compression.name());
-        return Err(BackupError::Empty { path: path.to_owned(), seen });
+        return Err(BackupError::Empty {
+            path: path.to_owned(),
+            seen,
+        });
     }
     let recognised = format::recognise(&head);
-    let mut whole = Measured { inner: Cursor::new(head.clone()).chain(decoder), count: 0 };
+    let mut whole = Measured {
+        inner: Cursor::new(head.clone()).chain(decoder),
+        count: 0,
+    };
     let (format, dump) = match recognised {
         Recognised::Tar => {
             let walked = archive::walk_tar(whole, &meter, &Bounds::NONE, &mut |_, _| Ok(()))
@@ -50,13 +70,26 @@ pub fn inspect(path: &Path) -> Result<BackupFacts, BackupError> {
         }
         Recognised::PostgresArchive => (Format::PostgresCustom, custom(path, &mut whole, &meter)?),
         Recognised::PostgresPlain => {
-            let tail = tail(&mut whole, sql::TAIL).map_err(|error| failed(error, "inside its SQL"))?;
-            sql::judge_end(&head, &tail).map_err(|seen| BackupError::Truncated { path: path.to_owned(), seen })?;
+            let tail =
+                tail(&mut whole, sql::TAIL).map_err(|error| failed(error, "inside its SQL"))?;
+            sql::judge_end(&head, &tail).map_err(|bad| match bad {
+                sql::BadEnd::Missing(seen) => BackupError::Truncated {
+                    path: path.to_owned(),
+                    seen,
+                },
+                sql::BadEnd::Continued(seen) => BackupError::Damaged {
+                    path: path.to_owned(),
+                    seen,
+                },
+            })?;
             (Format::PostgresPlain, sql::facts(&head))
         }
         Recognised::NotYet(what) => {
             let seen = format!("it is {what}, which is not supported yet");
-            return Err(BackupError::Unsupported { path: path.to_owned(), seen });
+            return Err(BackupError::Unsupported {
+                path: path.to_owned(),
+                seen,
+            });
         }
         Recognised::Other(seen) => return Err(format::wrong(path, seen)),
     };
@@ -78,7 +111,10 @@ pub fn inspect(path: &Path) -> Result<BackupFacts, BackupError> {
 ///
 /// # Errors
 /// Those of opening the file.
-pub fn open_decompressed(path: &Path, compression: Compression) -> io::Result<Box<dyn Read + Send>> {
+pub fn open_decompressed(
+    path: &Path,
+    compression: Compression,
+) -> io::Result<Box<dyn Read + Send>> {
     source::decoder(source::open_regular(path)?, compression)
 }
 
@@ -101,7 +137,8 @@ fn custom(path: &Path, whole: &mut impl Read, meter: &Meter) -> Result<DumpFacts
 }
 
 fn walk(path: &Path, container: Container) -> Result<Walked, BackupError> {
-    archive::walk(path, container, &Bounds::NONE, &mut |_, _| Ok(())).map_err(|error| BackupError::from_archive(path, error))
+    archive::walk(path, container, &Bounds::NONE, &mut |_, _| Ok(()))
+        .map_err(|error| BackupError::from_archive(path, error))
 }
 
 fn archive_facts(
@@ -112,7 +149,10 @@ fn archive_facts(
 ) -> Result<BackupFacts, BackupError> {
     if walked.entries == 0 {
         let seen = format!("a {} without entries", format.name());
-        return Err(BackupError::Empty { path: path.to_owned(), seen });
+        return Err(BackupError::Empty {
+            path: path.to_owned(),
+            seen,
+        });
     }
     Ok(BackupFacts {
         path: path.to_owned(),
