@@ -1,6 +1,7 @@
 //! Rehearse a production deploy before it happens: see `ARCHITECTURE.md` for how data flows.
 
 pub mod agent;
+mod archive;
 pub mod check;
 pub mod digest;
 pub mod engine;
