@@ -1,1 +1,31 @@
 //! The files as written, with positions.
+//!
+//! [`load`] reads a rehearsal and all it names, [`load_package`] what a package says about itself, [`check`] any one of these files. Each reports
+//! everything that is wrong at once, and every problem quotes the line that is wrong.
+
+pub mod check;
+pub(crate) mod decode;
+pub(crate) mod interpolate;
+pub mod load;
+pub(crate) mod names;
+pub mod package;
+pub(crate) mod paths;
+pub mod place;
+pub mod problem;
+pub mod rehearsal;
+mod render;
+mod runbook;
+pub mod stack;
+mod step;
+pub(crate) mod suggest;
+pub mod testplan;
+pub(crate) mod tree;
+pub(crate) mod units;
+
+pub use check::{Checked, check};
+pub use load::{Loaded, load};
+pub use package::{PackageManifest, load_package};
+pub use problem::{Problem, Problems};
+
+#[cfg(test)]
+mod tests;

@@ -1,2 +1,10 @@
 //! Manifests become a [`model::Plan`]: checked, resolved, ordered, digested. No I/O of its own.
+
+mod cross;
 pub mod model;
+pub(crate) mod order;
+mod resolve;
+
+pub(crate) use cross::cross_check;
+pub(crate) use resolve::start_order;
+pub use resolve::{PackageFacts, resolve};

@@ -1,0 +1,201 @@
+//! Reading a rehearsal and everything that it names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::manifest::place::{At, Place, Source};
+use crate::manifest::problem::{Problem, Problems};
+use crate::manifest::rehearsal::{self, Into, Rehearsal};
+use crate::manifest::stack::{self, Stack};
+use crate::manifest::suggest;
+use crate::manifest::testplan::{self, TestPlan};
+use crate::manifest::tree::{self, Node};
+use crate::plan;
+
+/// A rehearsal, its stack and its test plan, each read without a problem of its own.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The rehearsal.
+    pub rehearsal: Rehearsal,
+    /// The stack; only missing while there are problems.
+    pub stack: Option<Stack>,
+    /// The test plan, where one is named.
+    pub testplan: Option<TestPlan>,
+}
+
+impl Loaded {
+    /// The package that the rehearsal names, from the working folder.
+    pub fn package_path(&self) -> Option<PathBuf> {
+        self.rehearsal.package.as_ref().map(|at| at.value.clone())
+    }
+
+    /// Every file that a run depends on, but the package: `rehearsal`, `stack` (with its environment files and
+    /// what it mounts), `testplan` (with what it uploads), and each backup under the restore's name. Backups may be missing: whose
+    /// fault that is, is for the restore stage to say.
+    pub fn files(&self) -> Vec<(String, PathBuf)> {
+        let mut files = vec![("rehearsal".to_owned(), self.rehearsal.file.clone())];
+        let mut add = |role: &str, path: &Path| {
+            if !files.iter().any(|(r, p)| r == role && p == path) {
+                files.push((role.to_owned(), path.to_path_buf()));
+            }
+        };
+        if let Some(stack) = &self.stack {
+            add("stack", &stack.file);
+            for file in &stack.env_files {
+                add("stack", file);
+            }
+            for entry in &stack.services {
+                for mount in entry.service.files.iter().filter(|m| m.source.is_file()) {
+                    add("stack", &mount.source);
+                }
+            }
+        }
+        if let Some(testplan) = &self.testplan {
+            add("testplan", &testplan.file);
+            for path in testplan.tests.iter().flat_map(testplan::TestEntry::uploads) {
+                add("testplan", &path);
+            }
+        }
+        for restore in &self.rehearsal.restores {
+            add(&restore.name(), &restore.source.value);
+        }
+        files
+    }
+}
+
+impl rehearsal::RestoreEntry {
+    /// Names it in output: `db/site` or `uploads`.
+    pub fn name(&self) -> String {
+        match &self.into {
+            Into::Postgres {
+                service, database, ..
+            } => format!("{}/{database}", service.value),
+            Into::Volume(volume) => volume.value.clone(),
+        }
+    }
+}
+
+/// Reads a rehearsal, its stack with environment files, and its test plan. The caller's environment is never asked.
+///
+/// # Errors
+/// Everything that is wrong in any of the files, and between them.
+pub fn load(rehearsal: &Path) -> Result<Loaded, Problems> {
+    let source = read(rehearsal, rehearsal)?;
+    let mut p = Problems::new();
+    let Some(root) = tree(&source, &mut p) else {
+        return p.or(None);
+    };
+    if root.get("rehearsal").is_none()
+        && let Some(other) = super::check::kind_of(&root)
+    {
+        let problem = root
+            .head()
+            .problem(format!("this is {}, not a rehearsal", other.with_article()))
+            .help("name the file that begins with `rehearsal:`");
+        return Err(problem.into());
+    }
+    let Some(rehearsal) = rehearsal::decode(rehearsal, &root, &mut p) else {
+        return p.or(None);
+    };
+    let stack = rehearsal.stack.as_ref().and_then(|at| {
+        let root = named(at, "services", "a stack (a Compose file)", &mut p)?;
+        stack::decode(&at.value, &root, &mut p)
+    });
+    let testplan = rehearsal.testplan.as_ref().and_then(|at| {
+        let root = named(at, "testplan", "a test plan", &mut p)?;
+        testplan::decode(&at.value, &root, &mut p)
+    });
+    let testplan_missing = rehearsal.testplan.is_some() && testplan.is_none();
+    let loaded = Loaded {
+        rehearsal,
+        stack,
+        testplan,
+    };
+    if loaded.stack.is_some() && !testplan_missing {
+        // What does not fit together is as wrong as what is written wrong, and belongs into the same list.
+        p.extend(plan::cross_check(&loaded, None));
+    }
+    p.or(Some(loaded))
+}
+
+/// The tree of a file that another file names; `key` is what makes it what it should be.
+fn named(at: &At<PathBuf>, key: &str, what: &str, p: &mut Problems) -> Option<Arc<Node>> {
+    if at.value.is_dir() {
+        p.push(
+            at.place
+                .problem(format!("`{}` is a folder, not {what}", at.value.display())),
+        );
+        return None;
+    }
+    let source = match read_text(&at.value) {
+        Ok(text) => Arc::new(Source {
+            path: at.value.clone(),
+            text,
+        }),
+        Err(error) => {
+            p.push(
+                at.place
+                    .problem(format!("cannot read `{}`: {error}", at.value.display()))
+                    .maybe_help(near_file(&at.value)),
+            );
+            return None;
+        }
+    };
+    let root = tree(&source, p)?;
+    if root.get(key).is_none()
+        && let Some(other) = super::check::kind_of(&root)
+    {
+        p.push(at.place.problem(format!(
+            "`{}` is {}, not {what}",
+            at.value.display(),
+            other.with_article()
+        )));
+        return None;
+    }
+    Some(root)
+}
+
+/// A file of nearly that name in the same folder, or what relative paths start from.
+fn near_file(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    let folder = crate::manifest::paths::folder_of(path);
+    let names: Vec<String> = std::fs::read_dir(&folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    match suggest::nearest(&name, names.iter().map(String::as_str)) {
+        Some(near) => Some(format!("did you mean `{near}`?")),
+        None => Some("paths start from the folder of the file they are written in".to_owned()),
+    }
+}
+
+/// The tree of a source; an empty file is a problem.
+pub(crate) fn tree(source: &Arc<Source>, p: &mut Problems) -> Option<Arc<Node>> {
+    let before = p.0.len();
+    let root = tree::parse(source, p);
+    if root.is_none() && p.0.len() == before {
+        p.push(Place::top(source).problem("the file is empty"));
+    }
+    root
+}
+
+/// Reads a file that the user named on the command line.
+pub(crate) fn read(path: &Path, shown_as: &Path) -> Result<Arc<Source>, Problem> {
+    match read_text(path) {
+        Ok(text) => Ok(Arc::new(Source {
+            path: shown_as.to_path_buf(),
+            text,
+        })),
+        Err(error) => Err(Place::unread(shown_as)
+            .problem(format!("cannot read `{}`: {error}", shown_as.display()))
+            .maybe_help(near_file(path))),
+    }
+}
+
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let bytes = std::fs::read(path)?;
+    String::from_utf8(bytes).map_err(|_| {
+        std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not text in UTF-8")
+    })
+}

@@ -1,0 +1,329 @@
+//! The rehearsal's own file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::manifest::decode::{
+    Fields, any_text, boolean, duration, entries, list, number, some, string, text,
+};
+use crate::manifest::names;
+use crate::manifest::paths;
+use crate::manifest::place::{At, Place};
+use crate::manifest::problem::Problems;
+use crate::manifest::stack::build;
+use crate::manifest::tree::{Kind, Node};
+use crate::plan::model::{Build, Limits};
+
+/// A rehearsal as written. Where a part was wrong it is missing, and the problems say why.
+#[derive(Clone, Debug)]
+pub struct Rehearsal {
+    /// The file as given.
+    pub file: PathBuf,
+    /// Its name.
+    pub name: String,
+    /// The stack's file.
+    pub stack: Option<At<PathBuf>>,
+    /// In listing order.
+    pub restores: Vec<RestoreEntry>,
+    /// The package to use unless another is named on the command line.
+    pub package: Option<At<PathBuf>>,
+    /// The test plan's file.
+    pub testplan: Option<At<PathBuf>>,
+    /// Defaults filled in.
+    pub limits: Limits,
+    /// Hosts and addresses.
+    pub forbidden: Vec<At<String>>,
+    /// The bastion.
+    pub bastion: Option<BastionEntry>,
+}
+
+/// One restore as written.
+#[derive(Clone, Debug)]
+pub struct RestoreEntry {
+    /// The backup file.
+    pub source: At<PathBuf>,
+    /// Into what.
+    pub into: Into,
+    /// The data must not be older.
+    pub max_age: Option<Duration>,
+    /// Where the restore is written.
+    pub place: Place,
+}
+
+/// What a backup goes into.
+#[derive(Clone, Debug)]
+pub enum Into {
+    /// A database.
+    Postgres {
+        /// The service.
+        service: At<String>,
+        /// The database.
+        database: String,
+        /// The role, where the file names one.
+        user: Option<String>,
+        /// Parallel jobs.
+        jobs: u16,
+        /// A query for the time of the newest data.
+        data_as_of: Option<String>,
+    },
+    /// A volume.
+    Volume(At<String>),
+}
+
+/// The bastion as written.
+#[derive(Clone, Debug)]
+pub struct BastionEntry {
+    /// The image's reference, where one is given.
+    pub image: Option<String>,
+    /// How to build it.
+    pub build: Option<Build>,
+    /// The environment of steps.
+    pub environment: BTreeMap<String, String>,
+}
+
+pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<Rehearsal> {
+    let dir = paths::folder_of(file);
+    let path = |node: &Arc<Node>, p: &mut Problems| {
+        text(node, p).map(|at| at.map(|written| paths::join(&dir, &written)))
+    };
+    let mut f = Fields::of(root, "the rehearsal", p)?;
+    let name = f.req("rehearsal", p, names::lower);
+    let stack = f.req("stack", p, path);
+    let restores = f.opt("restore", p, |node, p| {
+        some(node, p, |node, p| restore(node, &dir, p))
+    });
+    let package = f.opt("package", p, path);
+    let testplan = f.opt("testplan", p, path);
+    let limits = f.opt("limits", p, limits).unwrap_or_default();
+    let forbidden = f.opt("forbidden", p, |node, p| some(node, p, host));
+    let bastion = f.opt("bastion", p, |node, p| bastion(node, &dir, p));
+    if let Some(place) = f.key_place("what_if") {
+        p.push(
+            place
+                .problem("`what_if` is not built yet")
+                .help("remove it; what-ifs come with a later version"),
+        );
+        f.node("what_if", &mut Problems::new());
+    }
+    f.finish(p);
+    Some(Rehearsal {
+        file: file.to_path_buf(),
+        name: name.map(|at| at.value).unwrap_or_default(),
+        stack,
+        restores: restores.unwrap_or_default(),
+        package,
+        testplan,
+        limits,
+        forbidden: forbidden.unwrap_or_default(),
+        bastion,
+    })
+}
+
+fn restore(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<RestoreEntry> {
+    let path = |node: &Arc<Node>, p: &mut Problems| {
+        text(node, p).map(|at| at.map(|written| paths::join(dir, &written)))
+    };
+    let mut f = Fields::of(node, "a restore", p)?;
+    let place = f.place.clone();
+    let max_age = f.opt("max_age", p, duration);
+    let (source, into) = match (f.has("service"), f.has("volume")) {
+        (true, false) => {
+            let service = f.opt("service", p, text);
+            let postgres = f.req("postgres", p, |node, p| {
+                let mut f = Fields::of(node, "`postgres`", p)?;
+                let dump = f.req("dump", p, path);
+                let database = f.req("database", p, string);
+                let user = f.opt("user", p, string);
+                let jobs = f.opt("jobs", p, jobs);
+                let data_as_of = f.opt("data_as_of", p, string);
+                f.finish(p);
+                Some((dump?, database?, user, jobs.unwrap_or(1), data_as_of))
+            });
+            f.finish(p);
+            let (dump, database, user, jobs, data_as_of) = postgres?;
+            (
+                dump,
+                Into::Postgres {
+                    service: service?,
+                    database,
+                    user,
+                    jobs,
+                    data_as_of,
+                },
+            )
+        }
+        (false, true) => {
+            let volume = f.opt("volume", p, text);
+            let archive = f.req("archive", p, path);
+            f.finish(p);
+            (archive?, Into::Volume(volume?))
+        }
+        (both, _) => {
+            p.push(
+                place
+                    .problem(if both {
+                        "a restore goes into a `service` or a `volume`, not into both"
+                    } else {
+                        "a restore says neither `service` nor `volume`"
+                    })
+                    .help("write `service: db` with `postgres: { dump: .., database: .. }`, or `volume: uploads` with `archive: ..`"),
+            );
+            return None;
+        }
+    };
+    Some(RestoreEntry {
+        source,
+        into,
+        max_age,
+        place,
+    })
+}
+
+fn jobs(node: &Arc<Node>, p: &mut Problems) -> Option<u16> {
+    let jobs = number::<u16>(node, p)?;
+    if (1..=64).contains(&jobs) {
+        return Some(jobs);
+    }
+    p.push(
+        node.place
+            .problem(format!("`{jobs}` jobs is not between 1 and 64")),
+    );
+    None
+}
+
+fn limits(node: &Arc<Node>, p: &mut Problems) -> Option<Limits> {
+    let mut f = Fields::of(node, "`limits`", p)?;
+    let mut limits = Limits::default();
+    for (key, limit) in [
+        ("provision", &mut limits.provision),
+        ("restore", &mut limits.restore),
+        ("start", &mut limits.start),
+        ("deploy", &mut limits.deploy),
+        ("rollback", &mut limits.rollback),
+    ] {
+        if let Some(given) = f.opt(key, p, duration) {
+            *limit = given;
+        }
+    }
+    if let Some(place) = f.key_place("downtime") {
+        p.push(
+            place
+                .problem("`limits.downtime` is not built yet")
+                .help("remove it; nothing measures downtime in this version, so it would promise what nobody checks"),
+        );
+        f.node("downtime", &mut Problems::new());
+    }
+    f.finish(p);
+    Some(limits)
+}
+
+/// A host name or an address, without scheme and port.
+fn host(node: &Arc<Node>, p: &mut Problems) -> Option<At<String>> {
+    let host = text(node, p)?;
+    let is_address = host.value.parse::<std::net::IpAddr>().is_ok();
+    let is_name = host
+        .value
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    if is_address || is_name {
+        return Some(host);
+    }
+    p.push(
+        host.place
+            .problem(format!(
+                "`{}` is neither a host name nor an address",
+                host.value
+            ))
+            .help("write it without scheme, port and path: `db.prod.example.com` or `192.0.2.10`"),
+    );
+    None
+}
+
+fn bastion(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<BastionEntry> {
+    let mut f = Fields::of(node, "`bastion`", p)?;
+    let image = f.opt("image", p, string);
+    let build = f.opt("build", p, |node, p| build::decode(node, dir, p));
+    let environment = f.opt("environment", p, environment);
+    if !f.has("image") && !f.has("build") {
+        p.push(
+            f.place
+                .problem("the bastion has neither `image` nor `build`")
+                .help("name an image that has the tools of the admin's machine: a shell, `psql`, `curl`"),
+        );
+    }
+    f.finish(p);
+    Some(BastionEntry {
+        image,
+        build,
+        environment: environment.unwrap_or_default(),
+    })
+}
+
+/// A mapping of variables, or a list of `NAME=value`. A name without a value would come from the caller's
+/// environment in Compose; here it is a problem.
+pub(crate) fn environment(node: &Arc<Node>, p: &mut Problems) -> Option<BTreeMap<String, String>> {
+    let no_value = |place: &Place, name: &str, p: &mut Problems| {
+        p.push(
+            place
+                .problem(format!("the variable `{name}` has no value"))
+                .help(format!(
+                    "give it one (`{name}: \"\"` for an empty one); the caller's environment is never used"
+                )),
+        );
+    };
+    let mut variables = BTreeMap::new();
+    if let Kind::List(_) = node.kind {
+        list(node, p, |item, p| {
+            let item = text(item, p)?;
+            match item.value.split_once('=') {
+                Some((name, value)) if !name.is_empty() => {
+                    if variables
+                        .insert(name.to_owned(), value.to_owned())
+                        .is_some()
+                    {
+                        p.push(
+                            item.place
+                                .problem(format!("the variable `{name}` is set twice")),
+                        );
+                    }
+                }
+                _ => no_value(&item.place, &item.value, p),
+            }
+            Some(())
+        });
+        return Some(variables);
+    }
+    for entry in entries(node, p)? {
+        match &entry.value.kind {
+            Kind::Empty | Kind::Null => no_value(&entry.key.place, &entry.key.value, p),
+            Kind::Scalar { .. } | Kind::List(_) | Kind::Map(_) => {
+                if let Some(value) = any_text(&entry.value, p) {
+                    variables.insert(entry.key.value.clone(), value.value);
+                }
+            }
+        }
+    }
+    Some(variables)
+}
+
+/// A flag that may only be what it is by default; anything else would be ignored.
+pub(crate) fn only(
+    f: &mut Fields<'_>,
+    key: &'static str,
+    value: bool,
+    why: &str,
+    p: &mut Problems,
+) {
+    let place = f.key_place(key).cloned();
+    if let (Some(given), Some(place)) = (f.opt(key, p, boolean), place)
+        && given != value
+    {
+        p.push(
+            place
+                .problem(format!("`{key}: {given}` is not supported"))
+                .help(why),
+        );
+    }
+}

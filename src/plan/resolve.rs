@@ -1,0 +1,231 @@
+//! From manifests to the plan: defaults filled in, names resolved, everything in order.
+
+use std::path::PathBuf;
+
+use crate::check::model::{Probe, Test};
+use crate::manifest::load::Loaded;
+use crate::manifest::package::{PackageManifest, StepEntry};
+use crate::manifest::problem::Problems;
+use crate::manifest::rehearsal::{Into, RestoreEntry};
+use crate::manifest::stack::Stack as StackManifest;
+use crate::manifest::testplan::TestEntry;
+use crate::plan::cross::cross_check;
+use crate::plan::model::{
+    Bastion, Component, Condition, Image, Package, Plan, Restore, RestoreTarget, Service, Stack,
+    Step, TestPlan,
+};
+use crate::plan::order;
+
+/// What is known of a package once it is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackageFacts {
+    /// The path as given.
+    pub source: PathBuf,
+    /// The folder in which its files lie.
+    pub root: PathBuf,
+    /// `sha256:<hex>` over its sorted file digests.
+    pub digest: String,
+    /// How many files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The plan of a run; without a package, of a backup check.
+///
+/// # Errors
+/// Everything that does not fit together.
+pub fn resolve(
+    loaded: &Loaded,
+    package: Option<(PackageManifest, PackageFacts)>,
+) -> Result<Plan, Problems> {
+    let problems = cross_check(loaded, package.as_ref().map(|(manifest, _)| manifest));
+    let rehearsal = &loaded.rehearsal;
+    let Some(stack) = &loaded.stack else {
+        return problems.or(None);
+    };
+    let services = services(stack);
+    let restores = rehearsal
+        .restores
+        .iter()
+        .map(|r| restore(r, &services))
+        .collect();
+    let testplan = loaded.testplan.as_ref().map(|testplan| TestPlan {
+        name: testplan.name.clone(),
+        file: testplan.file.clone(),
+        tests: testplan.tests.iter().map(|t| test(t, &services)).collect(),
+    });
+    let bastion = rehearsal.bastion.as_ref().map(|bastion| Bastion {
+        image: Image {
+            reference: bastion
+                .image
+                .clone()
+                .unwrap_or_else(|| format!("rehearse-{}-bastion", rehearsal.name)),
+            build: bastion.build.clone(),
+        },
+        environment: bastion.environment.clone(),
+    });
+    problems.or(Some(Plan {
+        rehearsal: rehearsal.name.clone(),
+        file: rehearsal.file.clone(),
+        stack: Stack {
+            file: stack.file.clone(),
+            dir: stack.dir.clone(),
+            services,
+            volumes: stack.volumes.clone(),
+        },
+        restores,
+        package: package.map(|(manifest, facts)| resolved(manifest, facts)),
+        testplan,
+        limits: rehearsal.limits.clone(),
+        forbidden: rehearsal
+            .forbidden
+            .iter()
+            .map(|at| at.value.clone())
+            .collect(),
+        bastion,
+    }))
+}
+
+/// The order in which services start, as indices. A cycle is a problem, and then the order is that of the file.
+pub(crate) fn start_order(stack: &StackManifest, p: &mut Problems) -> Vec<usize> {
+    let nodes: Vec<(&str, Vec<&str>)> = stack
+        .services
+        .iter()
+        .map(|entry| {
+            let on = entry.depends_on.iter().map(|(on, _)| on.value.as_str());
+            // A service that waits for itself is reported where it says so.
+            let on = on.filter(|on| *on != entry.service.name).collect();
+            (entry.service.name.as_str(), on)
+        })
+        .collect();
+    order::sort(&nodes).unwrap_or_else(|cycle| {
+        let at = stack
+            .services
+            .iter()
+            .find(|s| cycle.first() == Some(&s.service.name));
+        if let Some(entry) = at {
+            let next = entry
+                .depends_on
+                .iter()
+                .find(|(on, _)| cycle.get(1) == Some(&on.value));
+            let place = next.map_or(&entry.place, |(on, _)| &on.place);
+            p.push(
+                place
+                    .problem(format!(
+                        "services wait for each other: {}",
+                        cycle.join(" -> ")
+                    ))
+                    .help("remove one `depends_on` of the circle"),
+            );
+        }
+        (0..stack.services.len()).collect()
+    })
+}
+
+fn services(stack: &StackManifest) -> Vec<Service> {
+    start_order(stack, &mut Problems::new())
+        .into_iter()
+        .filter_map(|index| stack.services.get(index))
+        .map(|entry| {
+            let mut service = entry.service.clone();
+            service.one_shot = stack
+                .services
+                .iter()
+                .flat_map(|other| &other.depends_on)
+                .any(|(on, condition)| {
+                    on.value == service.name && *condition == Condition::Completed
+                });
+            service
+        })
+        .collect()
+}
+
+fn variable(services: &[Service], service: &str, name: &str) -> Option<String> {
+    services
+        .iter()
+        .find(|s| s.name == service)
+        .and_then(|s| s.environment.get(name).cloned())
+}
+
+/// The role that a service's image makes at its first start.
+fn role(services: &[Service], service: &str) -> String {
+    variable(services, service, "POSTGRES_USER").unwrap_or_else(|| "postgres".to_owned())
+}
+
+fn restore(entry: &RestoreEntry, services: &[Service]) -> Restore {
+    Restore {
+        name: entry.name(),
+        source: entry.source.value.clone(),
+        target: match &entry.into {
+            Into::Postgres {
+                service,
+                database,
+                user,
+                jobs,
+                data_as_of,
+            } => RestoreTarget::Postgres {
+                service: service.value.clone(),
+                database: database.clone(),
+                user: user
+                    .clone()
+                    .unwrap_or_else(|| role(services, &service.value)),
+                jobs: *jobs,
+                data_as_of: data_as_of.clone(),
+            },
+            Into::Volume(volume) => RestoreTarget::Archive {
+                volume: volume.value.clone(),
+            },
+        },
+        max_age: entry.max_age,
+        location: entry.place.location(),
+    }
+}
+
+fn test(entry: &TestEntry, services: &[Service]) -> Test {
+    let mut test = entry.test.clone();
+    match &mut test.probe {
+        Probe::Sql(sql) => {
+            if entry.default_user {
+                sql.user = role(services, &sql.service);
+            }
+            // The service's password belongs to the service's role and to no other.
+            if sql.password.is_none() && sql.user == role(services, &sql.service) {
+                sql.password = variable(services, &sql.service, "POSTGRES_PASSWORD");
+            }
+        }
+        Probe::Http(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => {}
+    }
+    test
+}
+
+fn resolved(manifest: PackageManifest, facts: PackageFacts) -> Package {
+    let steps = |steps: Vec<StepEntry>| -> Vec<Step> {
+        steps.into_iter().map(|entry| entry.step).collect()
+    };
+    Package {
+        name: manifest.name,
+        version: manifest.version,
+        source: facts.source,
+        root: facts.root,
+        digest: facts.digest,
+        files: facts.files,
+        bytes: facts.bytes,
+        shape: manifest.shape,
+        components: manifest
+            .components
+            .into_iter()
+            .map(|component| Component {
+                name: component.name.value,
+                after: component
+                    .after
+                    .into_iter()
+                    .map(|after| after.value)
+                    .collect(),
+                steps: steps(component.steps),
+            })
+            .collect(),
+        rollback: steps(manifest.rollback),
+        declares_schema: manifest.declares_schema,
+    }
+}
