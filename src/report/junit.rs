@@ -39,15 +39,21 @@ pub fn render(events: &[Event]) -> String {
         report.add_test_suite(suite);
     }
     let mut stages = stages(events, record.as_ref(), &mut names);
-    let bad = report.failures + report.errors + stages.failures + stages.errors;
     let outcome = record
         .as_ref()
         .map_or(Outcome::Invalid, |r| r.verdict.outcome);
-    if outcome != Outcome::Passed && bad == 0 {
-        let reason = record
-            .as_ref()
-            .map_or("the run never started", |r| r.verdict.reason.as_str());
-        let mut case = TestCase::new("verdict", told(NonSuccessKind::Error, reason, reason));
+    let over = record.as_ref().is_some_and(|r| r.finished.is_some());
+    let red = report.failures + report.errors + stages.failures + stages.errors > 0;
+    // What a run that died leaves behind, even after a good verdict, must not be taken for a run that passed.
+    if !red && (outcome != Outcome::Passed || !over) {
+        let reason = match &record {
+            Some(r) if outcome == Outcome::Passed => {
+                format!("the run is not over; so far: {}", r.verdict.reason)
+            }
+            Some(r) => r.verdict.reason.clone(),
+            None => "the run never started".to_owned(),
+        };
+        let mut case = TestCase::new("verdict", told(NonSuccessKind::Error, &reason, &reason));
         case.set_classname(names.class(record.as_ref(), STAGES));
         stages.add_test_case(case);
     }
