@@ -152,6 +152,10 @@ mod tests {
         let bound = listen(&[0], &[], &addresses).await;
         assert_eq!(bound.tcp.len(), 1);
         assert_eq!(bound.failed.len(), 1);
-        assert!(bound.failed[0].starts_with("tcp 192.0.2.1:0: "), "{:?}", bound.failed);
+        assert!(
+            bound.failed[0].starts_with("tcp 192.0.2.1:0: "),
+            "{:?}",
+            bound.failed
+        );
     }
 }

@@ -145,8 +145,7 @@ pub(super) fn attributes(source: &Path, metadata: &Metadata, target: &Path) -> R
         last_access: time(metadata.atime(), metadata.atime_nsec()),
         last_modification: time(metadata.mtime(), metadata.mtime_nsec()),
     };
-    utimensat(CWD, target, &times, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(failed("change the times of"))
+    utimensat(CWD, target, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("change the times of"))
 }
 
 /// Copies extended attributes. Only those that an ordinary program can have set must arrive: `security` and
@@ -197,7 +196,10 @@ mod tests {
         mknodat(CWD, from.join("fifo"), FileType::Fifo, Mode::RWXU, 0).unwrap();
         let then = SystemTime::now() - Duration::from_secs(86_400);
         for path in ["deep/er/file", "deep"] {
-            File::open(from.join(path)).unwrap().set_modified(then).unwrap();
+            File::open(from.join(path))
+                .unwrap()
+                .set_modified(then)
+                .unwrap();
         }
         fs::set_permissions(&from, fs::Permissions::from_mode(0o750)).unwrap();
 

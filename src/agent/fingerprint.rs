@@ -208,7 +208,10 @@ mod tests {
     fn the_same_content_has_the_same_digest_elsewhere_and_at_another_time() {
         let (one, two) = (folder(), folder());
         let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
-        let file = File::options().write(true).open(two.path().join("a.b")).unwrap();
+        let file = File::options()
+            .write(true)
+            .open(two.path().join("a.b"))
+            .unwrap();
         file.set_modified(hour_ago).unwrap();
         let print = fingerprint(one.path()).unwrap();
         assert_eq!(print, fingerprint(two.path()).unwrap());
@@ -218,12 +221,17 @@ mod tests {
     /// Each change by itself must show: what does not show, rollback would not notice.
     #[test]
     fn every_change_shows() {
-        let changes: [(&str, fn(&Path)); 10] = [
+        type Change = (&'static str, fn(&Path));
+        let changes: [Change; 10] = [
             ("content", |root| fs::write(root.join("a/7"), "8").unwrap()),
             ("new file", |root| fs::write(root.join("new"), "").unwrap()),
-            ("new folder", |root| fs::create_dir(root.join("new")).unwrap()),
+            ("new folder", |root| {
+                fs::create_dir(root.join("new")).unwrap()
+            }),
             ("gone", |root| fs::remove_file(root.join("a/7")).unwrap()),
-            ("renamed", |root| fs::rename(root.join("a/7"), root.join("a/70")).unwrap()),
+            ("renamed", |root| {
+                fs::rename(root.join("a/7"), root.join("a/70")).unwrap()
+            }),
             ("swapped", |root| {
                 fs::write(root.join("a/7"), "8").unwrap();
                 fs::write(root.join("a/8"), "7").unwrap();

@@ -21,7 +21,10 @@ struct Layer<'a> {
 pub(super) fn layer(folders: &[PathBuf]) -> Result<(), String> {
     let (pairs, rest) = folders.as_chunks::<2>();
     if let [lonely] = rest {
-        return Err(format!("`{}` has no layer: folders come in pairs", lonely.display()));
+        return Err(format!(
+            "`{}` has no layer: folders come in pairs",
+            lonely.display()
+        ));
     }
     pairs
         .iter()
@@ -66,7 +69,10 @@ mod tests {
         fs::create_dir(&lower).unwrap();
         fs::set_permissions(&lower, fs::Permissions::from_mode(0o2750)).unwrap();
         let made = make(&lower, &layer).unwrap();
-        let (a, b) = (fs::metadata(&lower).unwrap(), fs::metadata(&made.upper).unwrap());
+        let (a, b) = (
+            fs::metadata(&lower).unwrap(),
+            fs::metadata(&made.upper).unwrap(),
+        );
         assert_eq!((a.mode(), a.uid(), a.gid()), (b.mode(), b.uid(), b.gid()));
         assert!(made.work.is_dir());
         let refused = make(&lower, &layer).unwrap_err();

@@ -74,7 +74,7 @@ pub enum AgentCommand {
     /// Prepare copy-on-write branches: `upper` and `work` in each LAYER, as LOWER's own owner and permissions want them.
     Layer {
         /// LOWER LAYER, and so on in pairs.
-        #[arg(required = true, num_args = 2..)]
+        #[arg(required = true, num_args = 2.., value_names = ["LOWER", "LAYER"])]
         folders: Vec<PathBuf>,
     },
     /// Copy a folder with everything in it, sharing its blocks where the file system can.
@@ -99,7 +99,11 @@ pub enum AgentCommand {
 }
 
 #[derive(Parser)]
-#[command(name = "rehearse agent", bin_name = "rehearse agent", no_binary_name = true)]
+#[command(
+    name = "rehearse agent",
+    bin_name = "rehearse agent",
+    no_binary_name = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: AgentCommand,

@@ -148,11 +148,14 @@ fn read(answer: &Message) -> Answered {
     if answer.answers.is_empty() && !answer.metadata.truncation {
         return Answered::Nothing("the name has no address".to_owned());
     }
-    let addresses = answer.answers.iter().filter_map(|record| match record.data {
-        RData::A(address) => Some(IpAddr::V4(address.0)),
-        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-        _ => None,
-    });
+    let addresses = answer
+        .answers
+        .iter()
+        .filter_map(|record| match record.data {
+            RData::A(address) => Some(IpAddr::V4(address.0)),
+            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+            _ => None,
+        });
     Answered::Records(addresses.collect())
 }
 

@@ -105,7 +105,8 @@ mod tests {
     const FIB_TRIE: &str = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     +-- 127.0.0.0/8 2 0 2\n        +-- 127.0.0.0/31 1 0 0\n           |-- 127.0.0.1\n              /32 host LOCAL\n     +-- 172.18.0.0/16 2 0 2\n        |-- 172.18.0.2\n           /32 host LOCAL\n        |-- 172.18.255.255\n           /32 link BROADCAST\nLocal:\n        |-- 172.18.0.2\n           /32 host LOCAL\n";
     const IF_INET6: &str = "00000000000000000000000000000001 01 80 10 80       lo\nfe800000000000000042acfffe120002 07 40 20 80     eth0\n";
     const REJECTED6: &str = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n";
-    const HEAD: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+    const HEAD: &str =
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
 
     #[test]
     fn an_internal_network_has_addresses_and_no_way_out() {
@@ -125,8 +126,7 @@ mod tests {
         let route4 = format!("{HEAD}eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n");
         let route6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fd000000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n";
         let both = parse("", &route4, "", route6);
-        let expected: Vec<IpAddr> =
-            vec!["172.17.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        let expected: Vec<IpAddr> = vec!["172.17.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
         assert_eq!(both.gateways, expected);
         assert!(both.default_route);
         assert!(parse("", &route4, "", REJECTED6).default_route);

@@ -50,7 +50,9 @@ async fn tcp(to: SocketAddr, patience: Duration) -> Reached {
             let until = deadline.min(Instant::now() + GREETING);
             let said = match timeout_at(until, stream.read(&mut buffer)).await {
                 Ok(Ok(length)) if length > 0 => buffer[..length].escape_ascii().to_string(),
-                Ok(Ok(_) | Err(_)) | Err(_) => return Reached::Yes(format!("{to} accepted a connection")),
+                Ok(Ok(_) | Err(_)) | Err(_) => {
+                    return Reached::Yes(format!("{to} accepted a connection"));
+                }
             };
             Reached::Yes(format!("{to} accepted a connection and said `{said}`"))
         }
@@ -214,7 +216,9 @@ mod tests {
         });
         assert!(matches!(udp(address, PATIENCE).await, Reached::Yes(_)));
         answer.await.unwrap();
-        assert!(matches!(udp(address, PATIENCE).await, Reached::Yes(what) if what.contains("refused")));
+        assert!(
+            matches!(udp(address, PATIENCE).await, Reached::Yes(what) if what.contains("refused"))
+        );
     }
 
     #[tokio::test]

@@ -61,7 +61,10 @@ mod tests {
         let size = measure(folder.path()).unwrap();
         assert_eq!(size.files, 1);
         // No exact figure: how a file system allocates is its own affair.
-        assert!((100_000..200_000).contains(&(size.bytes - empty)), "{size:?}");
+        assert!(
+            (100_000..200_000).contains(&(size.bytes - empty)),
+            "{size:?}"
+        );
     }
 
     #[test]

@@ -42,7 +42,12 @@ pub(super) fn walk(root: &Path) -> Result<Vec<Entry>, String> {
             entries.push(Entry { path, metadata });
         }
     }
-    entries.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
+    entries.sort_by(|a, b| {
+        a.path
+            .as_os_str()
+            .as_bytes()
+            .cmp(b.path.as_os_str().as_bytes())
+    });
     Ok(entries)
 }
 
@@ -56,5 +61,9 @@ pub(super) fn join(root: &Path, path: &Path) -> PathBuf {
 
 /// The words for something that cannot be done to a path.
 pub(super) fn cannot(what: &str, path: &Path, error: &(dyn std::error::Error + 'static)) -> String {
-    format!("cannot {what} `{}`: {}", path.display(), super::fault::say(error))
+    format!(
+        "cannot {what} `{}`: {}",
+        path.display(),
+        super::fault::say(error)
+    )
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::probe::{self, Prober};
@@ -45,7 +47,7 @@ async fn read(
     let mut input = BufReader::new(input);
     loop {
         let line = tokio::select! {
-            line = next_line(&mut input) => line.map_err(|error| format!("cannot read requests: {error}"))?,
+            line = next_line(&mut input, LINE_LIMIT) => line.map_err(|error| format!("cannot read requests: {error}"))?,
             // Nobody hears us: the writer will say why.
             () = sender.closed() => return Ok(()),
         };
@@ -88,12 +90,15 @@ async fn write(
 /// One line of input, without its end.
 struct Line {
     bytes: Vec<u8>,
-    /// It was longer than allowed; what is left of it is only its beginning.
+    /// It was longer than allowed, and nothing of it was kept.
     too_long: bool,
 }
 
 /// The next line that is not empty, or nothing at the end of the input.
-async fn next_line(input: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Option<Line>> {
+async fn next_line(
+    input: &mut (impl AsyncBufRead + Unpin),
+    limit: usize,
+) -> std::io::Result<Option<Line>> {
     let mut line = Line {
         bytes: Vec::new(),
         too_long: false,
@@ -101,20 +106,21 @@ async fn next_line(input: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<O
     loop {
         let chunk = input.fill_buf().await?;
         if chunk.is_empty() {
-            return Ok((!line.bytes.is_empty()).then_some(line));
+            let something = line.too_long || !line.bytes.trim_ascii().is_empty();
+            return Ok(something.then_some(line));
         }
         let (text, used, ended) = match chunk.iter().position(|byte| *byte == b'\n') {
             Some(at) => (&chunk[..at], at + 1, true),
             None => (chunk, chunk.len(), false),
         };
-        if line.bytes.len() + text.len() <= LINE_LIMIT {
+        if !line.too_long && line.bytes.len() + text.len() <= limit {
             line.bytes.extend_from_slice(text);
         } else {
             line.too_long = true;
-            line.bytes.truncate(256);
+            line.bytes = Vec::new();
         }
         input.consume(used);
-        if ended && !line.bytes.trim_ascii().is_empty() {
+        if ended && (line.too_long || !line.bytes.trim_ascii().is_empty()) {
             return Ok(Some(line));
         }
         if ended {

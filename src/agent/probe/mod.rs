@@ -23,10 +23,7 @@ impl Prober {
     }
 
     /// Looks once. The time is that of the exchange for HTTP, of the connecting for TCP, of the query for SQL.
-    pub(super) async fn probe(
-        &self,
-        probe: Probe,
-    ) -> (Result<Observation, Unseen>, Duration) {
+    pub(super) async fn probe(&self, probe: Probe) -> (Result<Observation, Unseen>, Duration) {
         let started = Instant::now();
         let (seen, measured) = match probe {
             Probe::Http(probe) => (http::probe(&self.clients, probe).await, None),

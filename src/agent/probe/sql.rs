@@ -68,13 +68,21 @@ async fn query(client: &Client, query: &str) -> Result<Observation, Unseen> {
     while let Some(message) = messages.next().await {
         match message.map_err(failed)? {
             SimpleQueryMessage::RowDescription(described) => {
-                columns = described.iter().map(|column| column.name().to_owned()).collect();
+                columns = described
+                    .iter()
+                    .map(|column| column.name().to_owned())
+                    .collect();
             }
             SimpleQueryMessage::Row(row) => {
                 let row: Vec<Option<String>> = (0..row.len())
                     .map(|at| row.get(at).map(str::to_owned))
                     .collect();
-                bytes += row.iter().flatten().map(|value| value.len() + 24).sum::<usize>() + 24;
+                bytes += row
+                    .iter()
+                    .flatten()
+                    .map(|value| value.len() + 24)
+                    .sum::<usize>()
+                    + 24;
                 if bytes > RESULT_LIMIT {
                     return Err(Unseen::Undetermined(format!(
                         "the result is larger than {RESULT_LIMIT} bytes; let the query count or sum what it selects"
