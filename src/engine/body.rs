@@ -46,7 +46,7 @@ impl Write for ChannelWriter {
 
 /// Runs `write` on a blocking thread and returns the stream it fills, and its own result.
 pub(super) fn written<T, E>(
-    write: impl FnOnce(&mut dyn Write) -> Result<T, E> + Send + 'static,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, E> + Send + 'static,
 ) -> (
     impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     JoinHandle<Result<T, E>>,

@@ -13,7 +13,7 @@ use bollard::models::{
     MountType, NetworkingConfig,
 };
 use bollard::query_parameters::{
-    CreateContainerOptions, DownloadFromContainerOptions, KillContainerOptions, LogsOptions,
+    ContainerArchiveInfoOptions, CreateContainerOptions, DownloadFromContainerOptions, KillContainerOptions, LogsOptions,
     RemoveContainerOptions, StopContainerOptions, UploadToContainerOptions, WaitContainerOptions,
 };
 use futures_util::{StreamExt, TryStreamExt};
@@ -494,7 +494,7 @@ impl Engine {
         &self,
         name: &str,
         path: &str,
-        write: impl FnOnce(&mut dyn Write) -> Result<T, E> + Send + 'static,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, E> + Send + 'static,
     ) -> Result<T, EngineError>
     where
         T: Send + 'static,
@@ -547,21 +547,62 @@ impl Engine {
         .await
     }
 
-    /// Copies a file, or the content of a folder, into a container, which need not run. Folders that are missing
-    /// on the way to the target are made.
+    /// Copies a file, or the content of a folder, into a container, which need not run. A folder's content goes into
+    /// the target, which keeps its own mode and owner if it is there and is made if it is not; a file goes to the
+    /// target, or into it where that is a folder.
     ///
     /// # Errors
     /// When the source cannot be read, or the engine refuses.
     pub async fn upload_paths(&self, name: &str, paths: HostPaths) -> Result<(), EngineError> {
+        let target_is_folder = self.is_folder(name, &paths.target).await?;
+        let inside = paths.target.trim_matches('/').to_owned();
+        let (path, prefix) = if paths.source.is_dir() {
+            if target_is_folder {
+                (paths.target.clone(), String::new())
+            } else {
+                ("/".to_owned(), inside)
+            }
+        } else if target_is_folder || paths.target.ends_with('/') {
+            let file = paths
+                .source
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
+            ("/".to_owned(), format!("{inside}/{file}"))
+        } else {
+            ("/".to_owned(), inside)
+        };
         let options = TarOptions {
-            prefix: PathBuf::from(paths.target.trim_start_matches('/')),
-            owner: paths.owner,
-            mode: paths.mode,
+            prefix,
+            owner: Some(paths.owner),
+            file_mode: paths.mode,
+            folder_mode: None,
         };
         let source = paths.source;
-        self.upload_tar(name, "/", move |out| tar_folder(&source, out, &options))
-            .await?;
-        Ok(())
+        self.upload_tar(name, &path, move |out| {
+            tar_folder(&source, out, &options)
+                .map(|_| ())
+                .map_err(std::io::Error::other)
+        })
+        .await
+    }
+
+    /// True where a path in a container is a folder; false where it is something else or not there.
+    async fn is_folder(&self, name: &str, path: &str) -> Result<bool, EngineError> {
+        let options = ContainerArchiveInfoOptions {
+            path: path.to_owned(),
+        };
+        let info = self
+            .docker
+            .get_container_archive_info(name, Some(options))
+            .await
+            .doing(|| format!("look at `{path}` of container `{name}`"));
+        match info {
+            // The engine is written in Go: the uppermost bit of its file modes says folder.
+            Ok(info) => Ok(info.file_mode & 0x8000_0000 != 0),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// A file or folder of a container as a tar, at most `limit` bytes of it.

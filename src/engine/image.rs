@@ -196,7 +196,7 @@ impl Engine {
         &self,
         reference: &str,
         changes: Vec<String>,
-        write: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'static,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> std::io::Result<()> + Send + 'static,
     ) -> Result<(), EngineError> {
         let operation = || format!("import image `{reference}`");
         let (repo, tag) = name_and_tag(reference);
@@ -229,7 +229,7 @@ impl Engine {
     pub async fn load_image<T, E>(
         &self,
         what: &str,
-        write: impl FnOnce(&mut dyn Write) -> Result<T, E> + Send + 'static,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> Result<T, E> + Send + 'static,
     ) -> Result<T, EngineError>
     where
         T: Send + 'static,

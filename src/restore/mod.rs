@@ -1,14 +1,16 @@
 //! Reading backups: what a file is, whether it is whole, and how it becomes a clean stream.
 //!
-//! Everything here is done before an engine is asked for anything, and answers two questions apart: is the backup
-//! bad, or could this machine not read it?
+//! Reading is done before an engine is asked for anything, and answers two questions apart: is the backup bad, or
+//! could this machine not read it? Then `postgres` and `volume` restore it in staging, by the service's own tools.
 
 pub mod archive;
 mod error;
 mod format;
 mod pgdump;
+pub mod postgres;
 mod read;
 mod sql;
+pub mod volume;
 
 #[cfg(test)]
 mod tests;

@@ -83,7 +83,7 @@ async fn inspect(run: &Run, restore: &Restore) -> Result<BackupFacts, Bad> {
     });
     let path = restore.source.clone();
     let wanted = match &restore.target {
-        RestoreTarget::Postgres { .. } => Wanted::Postgres,
+        RestoreTarget::Postgres { .. } => Wanted::PostgresDump,
         RestoreTarget::Archive { .. } => Wanted::Archive,
     };
     let inspected = tokio::task::spawn_blocking(move || {
@@ -99,7 +99,7 @@ async fn inspect(run: &Run, restore: &Restore) -> Result<BackupFacts, Bad> {
     let seconds = started.elapsed().as_secs_f64();
     match inspected {
         Ok(facts) => {
-            let figure = format!("{}, {} bytes", facts.format, facts.size);
+            let figure = format!("{}, {} bytes", facts.format.name(), facts.size);
             run.case(Stage::Preflight, passed(Stage::Preflight, name, seconds, Some(figure)));
             Ok(facts)
         }

@@ -52,12 +52,12 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
 /// Leaves up what the deploy left (the rollback was proved on branches of its own), marked as kept.
 async fn leave_up(run: &mut Run) -> Result<(), Bad> {
     let ground = run.ground()?.clone();
-    let staging = run.staging()?;
-    let kept: Option<Generation> = match (run.carnage.take(), run.generation.take()) {
+    let (carnage, current) = (run.carnage.take(), run.generation.take());
+    let kept: Option<Generation> = match (carnage, current) {
         (Some(carnage), proved) => {
             if let Some(proved) = proved {
                 run.save_logs(&proved).await?;
-                staging.discard(&proved).await?;
+                run.staging()?.discard(&proved).await?;
             }
             // In their order; a service that the deploy broke stays as it is, that is what people want to see.
             for running in &carnage.services {
