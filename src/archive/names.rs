@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use super::Kind;
 
+/// Each folder above an entry is remembered, so depth costs memory.
+const MAX_DEPTH: usize = 256;
+
 /// A name for output: invalid UTF-8 replaced, control characters escaped.
 pub(crate) fn shown(path: &[u8]) -> String {
     let text = String::from_utf8_lossy(path);
@@ -51,6 +54,9 @@ pub(crate) fn clean(raw: &[u8]) -> Result<Vec<u8>, &'static str> {
                 clean.extend_from_slice(part);
             }
         }
+    }
+    if clean.iter().filter(|byte| **byte == b'/').count() >= MAX_DEPTH {
+        return Err("lies more than 256 folders deep");
     }
     Ok(clean)
 }
@@ -106,6 +112,11 @@ pub(crate) enum Seen {
 }
 
 impl Tree {
+    /// Entries, and the folders above them that have no entry.
+    pub(crate) fn len(&self) -> u64 {
+        self.seen.len() as u64
+    }
+
     pub(crate) fn at(&self, path: &[u8]) -> Option<&Seen> {
         self.seen.get(path)
     }
@@ -194,6 +205,8 @@ mod tests {
         }
         assert!(clean(&[b'x'; 256]).is_err());
         assert!(clean(&b"x/".repeat(2500)).is_err());
+        assert!(clean(&b"x/".repeat(256)).is_ok());
+        assert!(clean(&b"x/".repeat(257)).is_err());
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub(super) fn walk(
                 tree.add(&entry.path, &entry.kind)
                     .map_err(|reason| ArchiveError::refused(&entry.path, reason))?;
                 walked.count(&entry);
-                within(bounds, &walked, &entry)?;
+                within(bounds, &walked, &tree, &entry)?;
                 reader.last = Some(names::shown(&entry.path));
                 reader.content(&entry, visit)?;
             }
@@ -110,7 +110,12 @@ pub(super) fn walk(
 }
 
 /// Refuses an entry by its announced size, before it is visited.
-pub(super) fn within(bounds: &Bounds, walked: &Walked, entry: &Entry) -> Result<(), ArchiveError> {
+pub(super) fn within(
+    bounds: &Bounds,
+    walked: &Walked,
+    tree: &Tree,
+    entry: &Entry,
+) -> Result<(), ArchiveError> {
     let at = names::shown(&entry.path);
     if walked.bytes > bounds.bytes {
         return Err(ArchiveError::TooBig(format!(
@@ -118,7 +123,7 @@ pub(super) fn within(bounds: &Bounds, walked: &Walked, entry: &Entry) -> Result<
             bounds.bytes
         )));
     }
-    if walked.entries > bounds.entries {
+    if tree.len() > bounds.entries {
         return Err(ArchiveError::TooBig(format!(
             "it has more than {} entries, at entry `{at}`",
             bounds.entries

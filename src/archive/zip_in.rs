@@ -93,7 +93,7 @@ pub(super) fn walk(
         tree.add(&entry.path, &entry.kind)
             .map_err(|reason| ArchiveError::refused(&entry.path, reason))?;
         walked.count(&entry);
-        within(bounds, &walked, &entry)?;
+        within(bounds, &walked, &tree, &entry)?;
         if walked.bytes > RATIO_FLOOR && walked.bytes / size.max(1) > bounds.ratio {
             let what = "times its size, as only an archive made to fill a disk does";
             return Err(ArchiveError::TooBig(format!(

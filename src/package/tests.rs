@@ -395,6 +395,16 @@ fn limits_hold_before_anything_is_written() {
             );
         }
     }
+    // Folders that only a path names count too.
+    let deep = place.put(
+        "deep",
+        &testing::tar(&[file("a/b/c/d", "x"), file("e", "")]),
+    );
+    assert!(open(&deep, &limits(15, 5, 100)).is_ok());
+    assert!(matches!(
+        open(&deep, &limits(15, 4, 100)),
+        Err(OpenError::TooBig { .. })
+    ));
     let zeros = "\0".repeat(100 << 20);
     let bomb = testing::tar(&[file("zeros", &zeros)]);
     for data in [
