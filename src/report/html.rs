@@ -1,9 +1,10 @@
 //! One page for a person: no scripts, no other files, readable on a phone and in the dark.
 
+mod steps;
+
 use std::fmt::Write as _;
 
-use crate::event::{Case, CaseStatus, Event, EventKind, Mode, Stage};
-use crate::report::files::LogNames;
+use crate::event::{Case, CaseStatus, Event, EventKind, Mode};
 use crate::report::lines;
 use crate::report::record::Record;
 use crate::report::text::{bytes, clean, count, one_line, seconds, tail};
@@ -26,7 +27,7 @@ pub fn render(events: &[Event]) -> String {
             verdict(&mut page, &record);
             timeline(&mut page, events, &record);
             cases(&mut page, events);
-            steps(&mut page, events);
+            steps::render(&mut page, events);
             outside(&mut page, &record);
             facts(&mut page, &record);
         }
@@ -294,95 +295,6 @@ fn link(page: &mut String, file: &str) {
     } else {
         write!(page, "<div><code>{shown}</code></div>")
     };
-}
-
-/// One step of the deploy, as far as the events tell it.
-struct Step<'a> {
-    source: String,
-    target: &'a str,
-    ended: Option<(Option<i64>, f64)>,
-    output: String,
-}
-
-fn steps(page: &mut String, events: &[Event]) {
-    let mut steps: Vec<Step<'_>> = Vec::new();
-    let mut names = LogNames::default();
-    for event in events {
-        match &event.kind {
-            EventKind::StepStarted {
-                component,
-                step,
-                target,
-            } => {
-                steps.push(Step {
-                    source: format!("{component}/{step}"),
-                    target,
-                    ended: None,
-                    output: String::new(),
-                });
-            }
-            EventKind::StepFinished {
-                component,
-                step,
-                exit_code,
-                seconds,
-            } => {
-                let source = format!("{component}/{step}");
-                if let Some(step) = steps.iter_mut().rev().find(|s| s.source == source) {
-                    step.ended = Some((*exit_code, *seconds));
-                }
-            }
-            EventKind::OutputLine {
-                stage,
-                source,
-                line,
-                ..
-            } => {
-                names.of(source);
-                let step = steps
-                    .iter_mut()
-                    .rev()
-                    .find(|s| *stage == Stage::Deploy && s.source == *source);
-                if let Some(step) = step {
-                    step.output += line;
-                    step.output.push('\n');
-                    // Only the end is shown; a step that writes without end must not fill the memory.
-                    if step.output.len() > 8 * MOST_OUTPUT {
-                        step.output = tail(&step.output, MOST_OUTPUT);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    if steps.is_empty() {
-        return;
-    }
-    page.push_str("<section><h2>Steps of the deploy</h2>");
-    let count = steps.len();
-    for (n, step) in steps.iter().enumerate() {
-        let ended = match step.ended {
-            Some((Some(code), secs)) => format!("exit code {code} after {}", seconds(secs)),
-            Some((None, secs)) => format!("ended after {}", seconds(secs)),
-            None => "was not seen to end".to_owned(),
-        };
-        // The last step is the one that failed, where one did.
-        let open = if n + 1 == count { " open" } else { "" };
-        let _ = write!(
-            page,
-            "<details{open}><summary>{} <span class=\"dim\">in {} · {ended}</span></summary>",
-            esc(&step.source),
-            esc(step.target)
-        );
-        if step.output.is_empty() {
-            page.push_str("<p class=\"dim\">It wrote nothing.</p>");
-        } else {
-            let _ = write!(page, "<pre>{}</pre>", esc(&tail(&step.output, MOST_OUTPUT)));
-            link(page, &format!("logs/{}", names.of(&step.source)));
-        }
-        page.push_str("</details>");
-    }
-    page.push_str("</section>\n");
 }
 
 fn outside(page: &mut String, record: &Record) {

@@ -3,12 +3,17 @@
 use crate::event::{Case, CaseStatus, Event, EventKind, Stage, StageOutcome};
 use crate::report::text::{bytes, clip, count, one_line, seconds};
 
-/// The events of a stage's latest run, up to the last event there is.
+/// The events of a stage's latest run, from its start to its end or to the last event there is.
 fn latest(events: &[Event], which: Stage) -> &[Event] {
     let started =
         |e: &Event| matches!(&e.kind, EventKind::StageStarted { stage } if *stage == which);
-    let from = events.iter().rposition(started).unwrap_or(events.len());
-    &events[from..]
+    let ended =
+        |e: &Event| matches!(&e.kind, EventKind::StageFinished { stage, .. } if *stage == which);
+    let Some(from) = events.iter().rposition(started) else {
+        return &[];
+    };
+    let run = &events[from..];
+    run.iter().position(ended).map_or(run, |last| &run[..=last])
 }
 
 /// How many cases of a stage's latest run ended how: `12 passed, 1 failed`; `None` where there was none.
@@ -55,14 +60,9 @@ pub(super) fn done(events: &[Event], stage: Stage) -> String {
                 ));
             }
             EventKind::EngineFound {
-                version,
-                storage,
-                branches,
-                ..
+                version, branches, ..
             } => {
-                facts.push(format!(
-                    "engine {version}, {storage}, branches by {branches}"
-                ));
+                facts.push(format!("engine {version}, branches by {branches}"));
             }
             EventKind::Base { volume, reused, .. } => {
                 facts.push(format!(
@@ -80,7 +80,21 @@ pub(super) fn done(events: &[Event], stage: Stage) -> String {
             }
             EventKind::Leftover { what, .. } => facts.push(format!("left behind: {what}")),
             EventKind::Kept { .. } => facts.push("staging left up".to_owned()),
-            _ => {}
+            EventKind::RunStarted { .. }
+            | EventKind::StageStarted { .. }
+            | EventKind::StageFinished { .. }
+            | EventKind::StageSkipped { .. }
+            | EventKind::ArtefactDigested(_)
+            | EventKind::Note { .. }
+            | EventKind::Progress { .. }
+            | EventKind::StepStarted { .. }
+            | EventKind::OutputLine { .. }
+            | EventKind::CaseFinished { .. }
+            | EventKind::OutsideName { .. }
+            | EventKind::Fingerprint { .. }
+            | EventKind::Measured { .. }
+            | EventKind::Judged { .. }
+            | EventKind::RunFinished { .. } => {}
         }
     }
     if steps > 0 {
@@ -94,7 +108,24 @@ pub(super) fn done(events: &[Event], stage: Stage) -> String {
 pub(super) fn ended(events: &[Event], stage: Stage, outcome: &StageOutcome) -> String {
     match outcome {
         StageOutcome::Ok => done(events, stage),
-        StageOutcome::Bad { reason, .. } => clip(&one_line(reason), 300),
+        StageOutcome::Bad { reason, .. } => {
+            let step = latest(events, stage)
+                .iter()
+                .rev()
+                .find_map(|event| match &event.kind {
+                    EventKind::StepStarted {
+                        component, step, ..
+                    } => Some((component, step)),
+                    _ => None,
+                });
+            let at = match step {
+                Some((component, step)) if !reason.contains(step.as_str()) => {
+                    format!("{component}/{step}: ")
+                }
+                Some(_) | None => String::new(),
+            };
+            clip(&one_line(&format!("{at}{reason}")), 300)
+        }
         StageOutcome::Interrupted => "interrupted".to_owned(),
     }
 }

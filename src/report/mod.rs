@@ -11,6 +11,7 @@ mod lines;
 mod paint;
 pub mod plain;
 pub mod record;
+mod steps;
 mod summary;
 pub mod terminal;
 mod text;

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 
 use crate::event::{CaseStatus, Event, EventKind, Stage};
 use crate::report::paint::Paint;
-use crate::report::record::Record;
 use crate::report::text::{one_line, seconds};
 use crate::report::{lines, summary};
 
@@ -40,9 +39,9 @@ impl Plain {
         if let Some(line) = self.line(events, &event.kind, elapsed) {
             writeln!(self.out, "{elapsed:>8.1}s  {line}")?;
         }
-        if let (EventKind::RunFinished { .. }, Some(record)) = (&event.kind, Record::of(events)) {
+        if matches!(event.kind, EventKind::RunFinished { .. }) {
             self.out
-                .write_all(summary::block(&record, Paint::PLAIN).as_bytes())?;
+                .write_all(summary::block(events, Paint::PLAIN).as_bytes())?;
         }
         self.out.flush()
     }

@@ -2,15 +2,16 @@
 
 use std::fmt::Write as _;
 
-use crate::event::{Case, CaseStatus, Mode};
+use crate::event::{Case, CaseStatus, Event, Mode, Stage};
 use crate::report::lines;
 use crate::report::paint::Paint;
 use crate::report::record::{CaseFacts, Record};
+use crate::report::steps::steps;
 use crate::report::text::{clean, clip, count, one_line, seconds, wrap};
 use crate::verdict::{Outcome, Rollback, StageEnd};
 
 /// Wide enough for a sentence, narrow enough for a console.
-const WIDTH: usize = 84;
+const WIDTH: usize = 76;
 /// Where the text of a labelled line begins.
 const INDENT: usize = 14;
 /// More cases than this are in the report; nobody reads them in a terminal.
@@ -18,13 +19,50 @@ const MOST_CASES: usize = 12;
 /// Lines of one expected or seen text.
 const MOST_LINES: usize = 8;
 
-/// The block, ending with a newline.
-pub(super) fn block(record: &Record, paint: Paint) -> String {
+/// Last lines of the step at which the deploy stopped.
+const STEP_LINES: usize = 6;
+
+/// The block, ending with a newline; nothing where the run never started.
+pub(super) fn block(events: &[Event], paint: Paint) -> String {
+    let Some(record) = Record::of(events) else {
+        return String::new();
+    };
     let mut out = String::from("\n");
-    head(&mut out, record, paint);
-    wrong(&mut out, record, paint);
-    facts(&mut out, record, paint);
+    head(&mut out, &record, paint);
+    if record
+        .stages
+        .iter()
+        .any(|s| s.stage == Stage::Deploy && s.end != StageEnd::Ok)
+    {
+        last_step(&mut out, events, paint);
+    }
+    wrong(&mut out, &record, paint);
+    facts(&mut out, &record, paint);
     out
+}
+
+/// What the step wrote at which the deploy stopped: most often the answer stands there.
+fn last_step(out: &mut String, events: &[Event], paint: Paint) {
+    let steps = steps(events);
+    let Some((step, log)) = steps
+        .last()
+        .and_then(|step| Some((step, step.log.as_ref()?)))
+    else {
+        return;
+    };
+    let lines: Vec<&str> = step.output.lines().collect();
+    let _ = writeln!(
+        out,
+        "   {}",
+        paint.dim(&format!(
+            "the last lines of step `{}`",
+            one_line(&step.source)
+        ))
+    );
+    for line in &lines[lines.len().saturating_sub(STEP_LINES)..] {
+        let _ = writeln!(out, "     {} {}", paint.dim("│"), clip(&clean(line), 200));
+    }
+    let _ = writeln!(out, "     {}\n", paint.dim(&format!("all of them: {log}")));
 }
 
 fn head(out: &mut String, record: &Record, paint: Paint) {
@@ -173,7 +211,7 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
     };
     let wrapped = |text: &str| wrap(&one_line(text), WIDTH - INDENT, INDENT);
     if let (Some(package), Mode::Rehearse) = (&record.package, record.mode) {
-        row("package", &one_line(&package.digest));
+        row("package", &clip(&one_line(&package.digest), 40));
     }
     match &record.verdict.rollback {
         Rollback::Proved { seconds: secs } => {
@@ -276,6 +314,17 @@ fn next(record: &Record) -> Option<String> {
         }
         (Outcome::Passed, Mode::Rehearse, Rollback::Proved { .. }) => gate(),
         (Outcome::Passed, _, _) => None,
-        (Outcome::Failed | Outcome::Invalid, _, _) => record.verdict.help.clone(),
+        (Outcome::Failed | Outcome::Invalid, _, _) => {
+            let container = record
+                .kept
+                .as_ref()
+                .and_then(|kept| kept.containers.values().next());
+            match container {
+                Some(name) => Some(format!(
+                    "`docker exec -it {name} sh` looks inside; `rehearse sweep` removes it"
+                )),
+                None => record.verdict.help.clone(),
+            }
+        }
     }
 }

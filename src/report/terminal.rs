@@ -9,7 +9,6 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::event::{CaseStatus, Event, EventKind, Stage, StageOutcome};
 use crate::report::paint::Paint;
-use crate::report::record::Record;
 use crate::report::text::{clip, one_line, seconds};
 use crate::report::{lines, summary};
 
@@ -83,7 +82,7 @@ impl Terminal {
             }
             EventKind::StageSkipped { stage, reason } => {
                 let text = format!(
-                    "–  {:<10} {:>9}  not reached: {}",
+                    "–  {:<10} {:>10}  not reached: {}",
                     stage.name(),
                     "",
                     one_line(reason)
@@ -151,12 +150,10 @@ impl Terminal {
             }
             EventKind::RunFinished { .. } => {
                 self.stop();
-                if let Some(record) = Record::of(events) {
-                    let mut out = io::stdout();
-                    let block = summary::block(&record, Paint::for_stream(&out));
-                    out.write_all(block.as_bytes())?;
-                    out.flush()?;
-                }
+                let mut out = io::stdout();
+                let block = summary::block(events, Paint::for_stream(&out));
+                out.write_all(block.as_bytes())?;
+                out.flush()?;
             }
             // What these say stands in their stage's line or in the verdict block.
             EventKind::ArtefactDigested(_)
@@ -176,7 +173,7 @@ impl Terminal {
         self.stop();
         let head = self.drawing.add(ProgressBar::new_spinner());
         head.set_style(
-            style("   {spinner:.cyan}  {prefix:<10} {time:>9}  {wide_msg}")
+            style("   {spinner:.cyan}  {prefix:<10} {time:>10}  {wide_msg}")
                 .with_key(
                     "time",
                     |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
@@ -207,16 +204,12 @@ impl Terminal {
 
     /// Kept until the stage's own line stands, so that it appears below it.
     fn note(&mut self, text: &str) {
-        self.notes.push(format!("{:27}{text}", ""));
+        self.notes.push(format!("      {text}"));
     }
 
-    /// Lines that stay. Where nothing can be drawn over, they are simply written.
+    /// Lines that stay, written while nothing is drawn. (Indicatif's own `println` swallows empty lines.)
     fn permanent(&self, text: &str) -> io::Result<()> {
-        if self.drawing.is_hidden() {
-            writeln!(io::stderr(), "{text}")
-        } else {
-            self.drawing.println(text)
-        }
+        self.drawing.suspend(|| writeln!(io::stderr(), "{text}"))
     }
 }
 
@@ -225,7 +218,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-/// `   ✓  baseline      3.00 s  12 passed`.
+/// `   ✓  baseline       3.00 s  12 passed`.
 fn stage_line(paint: Paint, stage: Stage, outcome: &StageOutcome, secs: f64, text: &str) -> String {
     let mark = match outcome {
         StageOutcome::Ok => paint.good("✓"),
@@ -236,11 +229,12 @@ fn stage_line(paint: Paint, stage: Stage, outcome: &StageOutcome, secs: f64, tex
         StageOutcome::Ok => paint.dim(text),
         StageOutcome::Bad { .. } | StageOutcome::Interrupted => text.to_owned(),
     };
-    format!(
-        "   {mark}  {:<10} {:>9}  {text}",
+    let line = format!(
+        "   {mark}  {:<10} {:>10}  {text}",
         stage.name(),
         seconds(secs)
-    )
+    );
+    line.trim_end().to_owned()
 }
 
 fn gauge(done: u64, total: u64) -> String {
@@ -255,4 +249,68 @@ fn gauge(done: u64, total: u64) -> String {
         "━".repeat(filled as usize),
         "╌".repeat((CELLS - filled) as usize)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Owner;
+
+    #[test]
+    fn lines_that_stay() {
+        let bad = StageOutcome::Bad {
+            owner: Owner::Package,
+            reason: "exit code 3".to_owned(),
+            help: None,
+        };
+        let lines = [
+            stage_line(
+                Paint::PLAIN,
+                Stage::Baseline,
+                &StageOutcome::Ok,
+                3.0,
+                "12 passed",
+            ),
+            stage_line(
+                Paint::PLAIN,
+                Stage::Deploy,
+                &bad,
+                125.0,
+                "backend/migrate: exit code 3",
+            ),
+            stage_line(
+                Paint::PLAIN,
+                Stage::Snapshot,
+                &StageOutcome::Interrupted,
+                0.125,
+                "interrupted",
+            ),
+            stage_line(Paint::PLAIN, Stage::Provision, &StageOutcome::Ok, 0.5, ""),
+        ];
+        assert_eq!(
+            lines,
+            [
+                "   ✓  baseline       3.00 s  12 passed",
+                "   ✗  deploy     2 min 05 s  backend/migrate: exit code 3",
+                "   !  snapshot       0.12 s  interrupted",
+                "   ✓  provision      0.50 s",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_gauge_never_leaves_its_cells() {
+        for (done, total, filled) in [
+            (0, 10, 0),
+            (5, 10, 10),
+            (10, 10, 20),
+            (99, 10, 20),
+            (0, 0, 20),
+            (u64::MAX, u64::MAX, 20),
+        ] {
+            let gauge = gauge(done, total);
+            assert_eq!(gauge.matches('━').count(), filled, "{done} of {total}");
+            assert_eq!(gauge.chars().count(), 20);
+        }
+    }
 }

@@ -56,7 +56,10 @@ pub(super) fn tail(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
     }
-    let from = text.ceil_char_boundary(text.len() - most);
+    let mut from = text.len() - most;
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
     let from = text[from..]
         .find('\n')
         .map_or(from, |newline| from + newline + 1);

@@ -133,7 +133,27 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
                     reason: reason.clone(),
                 });
             }
-            _ => {}
+            EventKind::RunStarted { .. }
+            | EventKind::StageStarted { .. }
+            | EventKind::StageFinished { .. }
+            | EventKind::StageSkipped { .. }
+            | EventKind::ArtefactDigested(_)
+            | EventKind::PackageOpened { .. }
+            | EventKind::EngineFound { .. }
+            | EventKind::Base { .. }
+            | EventKind::Note { .. }
+            | EventKind::Progress { .. }
+            | EventKind::StepStarted { .. }
+            | EventKind::StepFinished { .. }
+            | EventKind::OutputLine { .. }
+            | EventKind::CaseFinished { .. }
+            | EventKind::OutsideName { .. }
+            | EventKind::Fingerprint { .. }
+            | EventKind::Measured { .. }
+            | EventKind::Leftover { .. }
+            | EventKind::Kept { .. }
+            | EventKind::Judged { .. }
+            | EventKind::RunFinished { .. } => {}
         }
     }
     if running {
