@@ -3,6 +3,7 @@
 pub mod agent;
 mod archive;
 pub mod check;
+pub mod cli;
 pub mod digest;
 pub mod engine;
 pub mod event;

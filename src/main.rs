@@ -1,2 +1,20 @@
 //! Arguments in, exit code out.
-fn main() {}
+
+use std::process::ExitCode;
+
+use rehearsal::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    match Cli::parse_or_usage(std::env::args_os()) {
+        Err(code) => code,
+        Ok(cli) => match cli.command {
+            Command::Run(arguments) => rehearsal::cli::run::main(&arguments),
+            Command::BackupCheck(arguments) => rehearsal::cli::backup_check::main(&arguments),
+            Command::Gate(arguments) => rehearsal::cli::gate::main(&arguments),
+            Command::Check(arguments) => rehearsal::cli::check::main(&arguments),
+            Command::Demo(arguments) => rehearsal::cli::demo::main(&arguments),
+            Command::Sweep(arguments) => rehearsal::cli::sweep::main(&arguments),
+            Command::Agent { command } => rehearsal::agent::run(command),
+        },
+    }
+}

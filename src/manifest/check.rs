@@ -56,6 +56,20 @@ pub struct Checked {
     pub plan: Option<Plan>,
 }
 
+/// Reads a package that is opened already, and says what is wrong.
+///
+/// # Errors
+/// Everything that is wrong.
+pub fn check_package(root: &Path, shown_as: &Path) -> Result<Checked, Problems> {
+    package(root, shown_as)
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// Reads one file with everything it names and says what is wrong, without an engine.
 ///
 /// # Errors

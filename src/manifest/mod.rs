@@ -22,10 +22,15 @@ pub mod testplan;
 pub(crate) mod tree;
 pub(crate) mod units;
 
-pub use check::{Checked, check};
+pub use check::{Checked, check, check_package};
 pub use load::{Loaded, load};
 pub use package::{PackageManifest, load_package};
 pub use problem::{Problem, Problems};
+
+/// A duration as all files write it: `500ms`, `90m`, `26h`, `7d`, `1m30s`. `None` where it is none.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    units::duration(text)
+}
 
 #[cfg(test)]
 mod tests;

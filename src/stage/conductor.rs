@@ -41,6 +41,13 @@ pub async fn conduct(order: Order, recorder: Arc<Recorder>, cancel: Cancellation
     recorder.emit(EventKind::Judged {
         verdict: Verdict::of(&recorder.events()),
     });
+    // A crash from here on loses nothing of the judgement.
+    if let Err(error) = run.order.folder.write_reports(&recorder.events()) {
+        recorder.emit(EventKind::Note {
+            stage: Stage::Verify,
+            text: format!("the reports could not be written yet: {error}"),
+        });
+    }
     match (&run.snapshot, cancel.is_cancelled()) {
         (Some(_), false) => {
             let _ = stage(&mut run, Stage::Rollback, &cancel).await;

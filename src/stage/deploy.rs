@@ -13,6 +13,7 @@ use crate::staging::Bastion;
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let package = run.order.plan.package.clone().ok_or_else(out_of_order)?;
+    unchanged(run, "before").await?;
     let begun = Instant::now();
     let bastion = open_bastion(run, &package).await?;
     let result = components(run, &package, bastion.as_ref()).await;
@@ -26,7 +27,29 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         what: "deploy".to_owned(),
         seconds: begun.elapsed().as_secs_f64(),
     });
-    result
+    result?;
+    unchanged(run, "during").await
+}
+
+/// The digest that the verdict is bound to is that of the files that were deployed.
+async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
+    let Some(opened) = run.order.opened.take() else {
+        return Ok(());
+    };
+    let (opened, verified) = tokio::task::spawn_blocking(move || {
+        let verified = opened.verify_unchanged();
+        (opened, verified)
+    })
+    .await
+    .map_err(|panic| Bad::new(Owner::Engine, format!("digesting the package broke off: {panic}")))?;
+    run.order.opened = Some(opened);
+    verified.map_err(|error| {
+        Bad::new(
+            Owner::Engine,
+            format!("the package's files on this machine changed {when} the deploy: {error}"),
+        )
+        .with_help("nobody may write to a package while it is rehearsed; run again")
+    })
 }
 
 /// A bastion, where a step needs one.

@@ -5,7 +5,7 @@
 //! nothing. Hosts that are `forbidden:` are production's: the control never contacts them, and staging tries them
 //! only after everything else was found closed.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use super::Bad;
@@ -16,28 +16,31 @@ use crate::event::{CaseStatus, Owner, Stage};
 use crate::staging::Staging;
 use crate::state::agent;
 
-/// For one probe. Staging has no route out, so a closed door answers at once; only an open one with a silent host
-/// behind it takes this long.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// For one probe of the beacon, which answers an open door within a millisecond. A closed door answers nothing: with
+/// the bridge's address taken away, packets for the gateway are asked for by ARP in vain.
+const PATIENCE: Duration = Duration::from_millis(600);
+
+/// For one probe of a host that may be far away.
+const FAR_PATIENCE: Duration = Duration::from_millis(1200);
 
 /// Where clouds answer with credentials.
 const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 
-/// The first address of the documentation range: no host has it, so only the *way* there is judged (RFC 3849).
-const IPV6_OUTSIDE: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
-
-/// A documentation address: nothing answers there, and no packet may leave for it (RFC 5737).
-const IPV4_OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
-
 /// The ports that are tried on a host that must not be reached.
 const FORBIDDEN_PORTS: [u16; 6] = [22, 80, 443, 3306, 5432, 6379];
 
-/// The beacon's ports; high enough to be free, random so that two runs do not meet.
+/// The beacon's ports: high enough to be free, random so that two runs do not meet; and the port of DNS, where the
+/// host has nothing there already.
 struct Beacon {
     container: String,
     tcp: u16,
     udp: u16,
 }
+
+const NAME_DOOR: &str = "a name outside";
+
+/// The port of DNS.
+const DNS: u16 = 53;
 
 /// When the proof is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,8 @@ async fn open(staging: &Staging, moment: Moment) -> Result<Beacon, Bad> {
         &tcp.to_string(),
         "--udp",
         &udp.to_string(),
+        "--udp",
+        &DNS.to_string(),
     ]));
     ground.engine.create_container(&spec, &ground.labels).await?;
     ground.engine.start_container(&container).await?;
@@ -122,87 +127,76 @@ async fn prove(run: &Run, staging: &Staging, beacon: &Beacon, moment: Moment) ->
     let bridge = engine.network("bridge").await?;
     let inside = inside_facts(staging).await?;
 
-    // The control: the same probes from an ordinary bridge, to the host behind its gateway.
-    let control_at: Vec<IpAddr> = bridge.gateways.iter().copied().filter(IpAddr::is_ipv4).collect();
-    let started = Instant::now();
+    // The control: the same probes from an ordinary bridge, to the host behind its gateway. It runs beside the
+    // probes from inside and is judged first.
+    let control_at: Vec<IpAddr> = bridge
+        .gateways
+        .iter()
+        .copied()
+        .filter(IpAddr::is_ipv4)
+        .collect();
     let mut control_probes = Vec::new();
     for address in &control_at {
         control_probes.push(tcp(*address, beacon.tcp));
         control_probes.push(udp(*address, beacon.udp));
+        control_probes.push(udp(*address, DNS));
     }
-    let control = control(staging, &control_probes, moment).await?;
-    let reached = !control.is_empty()
-        && control
-            .iter()
-            .all(|answer| matches!(answer, Reached::Yes(_)));
-    let case = if reached {
-        passed(
-            Stage::Isolate,
-            "control: an ordinary network reaches the beacon",
-            started.elapsed().as_secs_f64(),
-            None,
-        )
-    } else {
-        not_passed(
-            Stage::Isolate,
-            "control: an ordinary network reaches the beacon",
-            CaseStatus::Error,
-            started.elapsed().as_secs_f64(),
-            format!("the beacon was not reached from the engine's own bridge, so silence would prove nothing: {control:?}"),
-        )
-    };
-    report(run, moment, case);
-    if !reached {
-        return Err(Bad::new(
-            Owner::Isolation,
-            "the isolation of staging cannot be proved: the positive control did not reach its beacon",
-        )
-        .with_help("a firewall on the engine's host may drop traffic from its own bridge; the isolate suite has the answers"));
-    }
-
-    // From inside: every address at which the host could answer, then everything further away.
     let mut doors = Vec::new();
     for address in &control_at {
-        doors.push(door(format!("raw address {address}, TCP"), tcp(*address, beacon.tcp)));
-        doors.push(door(format!("raw address {address}, UDP"), udp(*address, beacon.udp)));
+        doors.push(door(
+            format!("raw address {address}, TCP"),
+            tcp(*address, beacon.tcp),
+        ));
+        doors.push(door(
+            format!("raw address {address}, UDP"),
+            udp(*address, beacon.udp),
+        ));
+        doors.push(door(
+            format!("raw address {address}, UDP/53"),
+            udp(*address, DNS),
+        ));
     }
     let mut gateways = own.gateways;
-    gateways.extend(inside.gateways);
+    gateways.extend(inside.gateways.iter().filter(|address| address.is_ipv4()));
     gateways.sort();
     gateways.dedup();
     for address in gateways {
-        doors.push(door(format!("gateway {address}, TCP"), tcp(address, beacon.tcp)));
-        doors.push(door(format!("gateway {address}, UDP"), udp(address, beacon.udp)));
-        doors.push(door(format!("gateway {address}, UDP/53"), udp(address, 53)));
+        doors.push(door(
+            format!("gateway {address}, TCP"),
+            tcp(address, beacon.tcp),
+        ));
+        doors.push(door(
+            format!("gateway {address}, UDP"),
+            udp(address, beacon.udp),
+        ));
+        doors.push(door(
+            format!("gateway {address}, UDP/53"),
+            udp(address, DNS),
+        ));
     }
-    doors.push(door("raw address outside (198.51.100.1), TCP".into(), tcp(IPV4_OUTSIDE, 443)));
-    doors.push(door("raw address outside (198.51.100.1), UDP/53".into(), udp(IPV4_OUTSIDE, 53)));
-    doors.push(door("metadata address 169.254.169.254".into(), tcp(METADATA, 80)));
-    doors.push(door("IPv6 outside (2001:db8::1)".into(), tcp(IPV6_OUTSIDE, 443)));
     doors.push(door(
-        "a name outside".into(),
+        "metadata address 169.254.169.254".into(),
+        tcp(METADATA, 80),
+    ));
+    // A name that nobody has asked for before. The agent must have heard the question: a refusal from elsewhere
+    // would mean that questions leave staging.
+    let outside_name = format!("rehearse-{:08x}.example.com", fastrand::u32(..));
+    doors.push(door(
+        NAME_DOOR.into(),
         Reach::Name {
-            name: "rehearse-outside.example.com".into(),
-            timeout: PATIENCE,
+            name: outside_name.clone(),
+            timeout: FAR_PATIENCE,
         },
     ));
-    let mut holes = try_doors(run, staging, doors, moment).await?;
-    if inside.default_route {
-        holes.push("staging has a default route".to_owned());
-        report(
-            run,
-            moment,
-            not_passed(
-                Stage::Isolate,
-                "no default route",
-                CaseStatus::Failed,
-                0.0,
-                "the agent's routing table has a default route",
-            ),
-        );
-    } else {
-        report(run, moment, passed(Stage::Isolate, "no default route", 0.0, None));
-    }
+    let started = Instant::now();
+    let (control, answers) = tokio::join!(
+        control(staging, &control_probes, moment),
+        ask_doors(staging, doors)
+    );
+    judge_control(run, moment, &control?, started)?;
+    let mut holes = judge_doors(run, moment, answers?);
+    holes.extend(judge_name(run, staging, moment, &outside_name).await);
+    holes.extend(judge_ipv6(run, moment, &inside.addresses));
 
     // Production's own hosts come last, and only where the doors before were closed.
     let forbidden: Vec<Door> = staging
@@ -216,13 +210,13 @@ async fn prove(run: &Run, staging: &Staging, beacon: &Beacon, moment: Moment) ->
                 Reach::Host {
                     host: host.clone(),
                     ports: FORBIDDEN_PORTS.to_vec(),
-                    timeout: PATIENCE,
+                    timeout: FAR_PATIENCE,
                 },
             )
         })
         .collect();
     if holes.is_empty() {
-        holes = try_doors(run, staging, forbidden, moment).await?;
+        holes = judge_doors(run, moment, ask_doors(staging, forbidden).await?);
     } else {
         for door in forbidden {
             report(
@@ -291,24 +285,100 @@ async fn control(
         .collect())
 }
 
-/// Tries doors from inside, all at once, and returns those that were open.
-async fn try_doors(
+/// Without a control that got through, silence proves nothing.
+fn judge_control(
     run: &Run,
-    staging: &Staging,
-    doors: Vec<Door>,
     moment: Moment,
-) -> Result<Vec<String>, Bad> {
-    let asked = doors.into_iter().map(|door| async move {
-        let reply = staging
-            .network
-            .agent
-            .ask(Ask::Reach(door.probe.clone()))
-            .await;
-        (door, reply)
+    control: &[Reached],
+    started: Instant,
+) -> Result<(), Bad> {
+    const NAME: &str = "control: an ordinary network reaches the beacon";
+    let seconds = started.elapsed().as_secs_f64();
+    let reached =
+        !control.is_empty() && control.iter().all(|answer| matches!(answer, Reached::Yes(_)));
+    if reached {
+        report(run, moment, passed(Stage::Isolate, NAME, seconds, None));
+        return Ok(());
+    }
+    let message = format!(
+        "the beacon was not reached from the engine's own bridge, so silence would prove nothing: {control:?}"
+    );
+    report(
+        run,
+        moment,
+        not_passed(Stage::Isolate, NAME, CaseStatus::Error, seconds, message),
+    );
+    Err(Bad::new(
+        Owner::Isolation,
+        "the isolation of staging cannot be proved: the positive control did not reach its beacon",
+    )
+    .with_help(
+        "a firewall on the engine's host may drop traffic from its own bridge; the isolate suite has the answers",
+    ))
+}
+
+/// The question for an outside name must have reached the agent, which refused it.
+async fn judge_name(run: &Run, staging: &Staging, moment: Moment, name: &str) -> Option<String> {
+    const NAME: &str = "control: the agent hears questions for outside names";
+    let begun = Instant::now();
+    let heard = tokio::time::timeout(FAR_PATIENCE, staging.ground.heard(name)).await;
+    let seconds = begun.elapsed().as_secs_f64();
+    if heard.is_ok() {
+        report(run, moment, passed(Stage::Isolate, NAME, seconds, None));
+        return None;
+    }
+    let message = "a question for an outside name was answered by somebody other than the agent";
+    report(
+        run,
+        moment,
+        not_passed(Stage::Isolate, NAME, CaseStatus::Failed, seconds, message),
+    );
+    Some(message.to_owned())
+}
+
+/// No address but the link's own, so nothing outside the link can be reached or can answer.
+fn judge_ipv6(run: &Run, moment: Moment, addresses: &[IpAddr]) -> Option<String> {
+    const NAME: &str = "no IPv6 beyond the link";
+    let global = addresses.iter().find(|address| match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => !address.is_unicast_link_local() && !address.is_loopback(),
     });
+    match global {
+        None => {
+            report(run, moment, passed(Stage::Isolate, NAME, 0.0, None));
+            None
+        }
+        Some(address) => {
+            let message = format!("staging has the IPv6 address {address}");
+            report(
+                run,
+                moment,
+                not_passed(Stage::Isolate, NAME, CaseStatus::Failed, 0.0, &message),
+            );
+            Some(message)
+        }
+    }
+}
+
+type Asked = (Door, crate::agent::protocol::Reply);
+
+/// Tries doors from inside, all at once.
+async fn ask_doors(staging: &Staging, doors: Vec<Door>) -> Result<Vec<Asked>, EngineError> {
+    let asked = doors.into_iter().map(|door| async move {
+        let ask = Ask::Reach(door.probe.clone());
+        let reply = staging.network.agent.ask(ask).await?;
+        Ok((door, reply))
+    });
+    futures_util::future::join_all(asked)
+        .await
+        .into_iter()
+        .collect()
+}
+
+/// Reports each door and returns those that were open, or could not be tried.
+fn judge_doors(run: &Run, moment: Moment, asked: Vec<Asked>) -> Vec<String> {
     let mut holes = Vec::new();
-    for (door, reply) in futures_util::future::join_all(asked).await {
-        let reply = reply?;
+    for (door, reply) in asked {
         let seconds = reply.elapsed.as_secs_f64();
         let case = match reply.answer {
             Answer::Reached(Reached::No(why)) => {
@@ -341,7 +411,7 @@ async fn try_doors(
         };
         report(run, moment, case);
     }
-    Ok(holes)
+    holes
 }
 
 fn report(run: &Run, moment: Moment, mut case: crate::event::Case) {

@@ -18,6 +18,12 @@ use crate::state::BaseStore;
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     digest_files(run).await?;
     if let Some(package) = &run.order.plan.package {
+        run.recorder.emit(EventKind::ArtefactDigested(Artefact {
+            role: "package".to_owned(),
+            path: package.source.display().to_string(),
+            digest: package.digest.clone(),
+            size: package.bytes,
+        }));
         run.recorder.emit(EventKind::PackageOpened {
             name: package.name.clone(),
             version: package.version.clone(),
@@ -153,6 +159,7 @@ async fn connect(run: &mut Run) -> Result<(), Bad> {
         recorder: Arc::clone(&run.recorder),
         stage: Arc::new(Mutex::new(Stage::Preflight)),
         addresses: Arc::new(Mutex::new(HashMap::new())),
+        refused: tokio::sync::watch::Sender::new(Vec::new()),
     });
     Ok(())
 }

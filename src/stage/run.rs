@@ -9,8 +9,10 @@ use jiff::Timestamp;
 use super::Bad;
 use crate::check::model::BaselineSeen;
 use crate::event::{Case, CaseStatus, EventKind, Mode, Owner, Stage};
+use crate::package::OpenedPackage;
 use crate::plan::model::Plan;
 use crate::report::Recorder;
+use crate::report::files::RunFolder;
 use crate::restore::BackupFacts;
 use crate::staging::{AgentBinary, Blueprint, Generation, Ground, Staging};
 use crate::state::Frozen;
@@ -35,8 +37,12 @@ pub struct Order {
     pub mode: Mode,
     /// The run's id, which is part of all its names.
     pub names: crate::staging::Names,
-    /// The files the plan was made from, with their roles.
+    /// The files the plan was made from, with their roles; not the backups and the package.
     pub files: Vec<(String, PathBuf)>,
+    /// The package, held so that its unpacked folder stays and a change of it is seen.
+    pub opened: Option<OpenedPackage>,
+    /// The run's folder, for the report that is written as soon as there is a verdict.
+    pub folder: RunFolder,
     /// `DOCKER_HOST`, where it is set.
     pub docker_host: Option<String>,
     /// The executable that becomes the agent.

@@ -86,8 +86,7 @@ pub(super) async fn run_tests(run: &Run, stage: Stage, when: When) -> Result<Sho
             unit: "tests".to_owned(),
         });
         let begun = Instant::now();
-        let (judgement, seen) =
-            until_passed(staging, generation, test, run.baseline_seen.get(&test.name)).await?;
+        let (judgement, seen) = until_passed(staging, generation, test, reference(run, stage, test)).await?;
         let seconds = begun.elapsed().as_secs_f64();
         let mut case = Case {
             suite: suite.clone(),
@@ -148,15 +147,32 @@ fn excerpt(seen: &Observation) -> Option<String> {
 
 type Seen = Result<Observation, Unseen>;
 
+/// What `same_as: baseline` compares with. At the baseline a test is its own measure.
+enum Reference<'a> {
+    Itself,
+    Baseline(Option<&'a Observation>),
+}
+
+fn reference<'a>(run: &'a Run, stage: Stage, test: &Test) -> Reference<'a> {
+    match stage {
+        Stage::Baseline => Reference::Itself,
+        _ => Reference::Baseline(run.baseline_seen.get(&test.name)),
+    }
+}
+
 async fn until_passed(
     staging: &Staging,
     generation: &Generation,
     test: &Test,
-    baseline: Option<&Observation>,
+    reference: Reference<'_>,
 ) -> Result<(Judgement, Seen), Bad> {
     let begun = Instant::now();
     loop {
         let (seen, elapsed) = look(staging, generation, &test.probe).await?;
+        let baseline = match &reference {
+            Reference::Itself => seen.as_ref().ok(),
+            Reference::Baseline(baseline) => *baseline,
+        };
         let judgement = judge(test, &seen, elapsed, baseline);
         let Some(retry) = test.retry else {
             return Ok((judgement, seen));

@@ -20,6 +20,8 @@ pub use naming::Names;
 pub use network::StagingNetwork;
 pub use service::{Blueprint, Generation, Running, StartError};
 
+use tokio::sync::watch;
+
 use crate::engine::{Engine, EngineFacts, ImageFacts, Labels};
 use crate::event::{EventKind, Stage};
 use crate::plan::model::Plan;
@@ -45,6 +47,8 @@ pub struct Ground {
     pub stage: Arc<Mutex<Stage>>,
     /// From address to the service or container that has it.
     pub addresses: Arc<Mutex<HashMap<IpAddr, String>>>,
+    /// The outside names that the agent was asked for and refused, in order.
+    pub refused: watch::Sender<Vec<String>>,
 }
 
 impl Ground {
@@ -59,6 +63,16 @@ impl Ground {
             stage: self.current_stage(),
             text: text.into(),
         });
+    }
+
+    /// Waits until the agent was asked for a name outside. The caller holds the deadline.
+    pub async fn heard(&self, name: &str) {
+        // The sender is our own, so the wait cannot fail.
+        let _ = self
+            .refused
+            .subscribe()
+            .wait_for(|names| names.iter().any(|heard| heard == name))
+            .await;
     }
 
     /// Remembers whose address this is.

@@ -1,0 +1,226 @@
+//! From files to a conducted run: what `run`, `backup-check` and `demo` have in common.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Format, Reporting, USAGE, say};
+use crate::event::Mode;
+use crate::manifest::Loaded;
+use crate::package::{OpenLimits, OpenedPackage};
+use crate::plan::{PackageFacts, resolve};
+use crate::plan::model::Plan;
+use crate::report::files::RunFolder;
+use crate::report::jsonl::JsonLines;
+use crate::report::{Recorder, Sink};
+use crate::stage::conductor::conduct;
+use crate::stage::run::{Keep, Order};
+use crate::staging::{AgentBinary, Names};
+
+/// What is asked for on the command line.
+pub(super) struct Asked<'a> {
+    pub rehearsal: &'a Path,
+    pub package: Option<&'a Path>,
+    pub mode: Mode,
+    pub keep: Keep,
+    pub keep_for: SignedDuration,
+    pub reporting: &'a Reporting,
+    pub without_isolation: bool,
+}
+
+/// The files, read, checked and resolved. The opened package must live as long as the run: an unpacked archive
+/// lies in a temporary folder.
+pub(super) struct Prepared {
+    pub plan: Plan,
+    pub files: Vec<(String, std::path::PathBuf)>,
+    pub opened: Option<OpenedPackage>,
+}
+
+/// Reads, checks and resolves; everything that is wrong is said at once.
+pub(super) fn prepare(
+    rehearsal: &Path,
+    package: Option<&Path>,
+    mode: Mode,
+) -> Result<Prepared, ExitCode> {
+    let loaded = crate::manifest::load(rehearsal).map_err(|wrong| say::problems(&wrong))?;
+    let named = loaded.package_path();
+    let package = match mode {
+        Mode::BackupCheck => None,
+        Mode::Rehearse => package.or(named.as_deref()),
+    };
+    if mode == Mode::Rehearse && package.is_none() {
+        say::error(
+            format!("`{}` names no package, and --package was not given", rehearsal.display()),
+            Some("add `package:` to the rehearsal, or give --package PATH (a folder, .tar, .tar.gz, .tar.zst or .zip)"),
+        );
+        return Err(ExitCode::from(USAGE));
+    }
+    let opened = package.map(open).transpose()?;
+    let plan = plan(&loaded, package, opened.as_ref())?;
+    Ok(Prepared {
+        plan,
+        files: loaded
+            .files()
+            .into_iter()
+            .filter(|(role, _)| ["rehearsal", "stack", "testplan"].contains(&role.as_str()))
+            .collect(),
+        opened,
+    })
+}
+
+fn open(package: &Path) -> Result<OpenedPackage, ExitCode> {
+    crate::package::open(package, &OpenLimits::default()).map_err(|error| {
+        say::error(error.to_string(), Some(error.help()));
+        ExitCode::from(USAGE)
+    })
+}
+
+fn plan(
+    loaded: &Loaded,
+    package: Option<&Path>,
+    opened: Option<&OpenedPackage>,
+) -> Result<Plan, ExitCode> {
+    let package = match (package, opened) {
+        (Some(source), Some(opened)) => {
+            let manifest = crate::manifest::load_package(&opened.root, source)
+                .map_err(|wrong| say::problems(&wrong))?;
+            let facts = PackageFacts {
+                source: source.to_owned(),
+                root: opened.root.clone(),
+                digest: opened.digest.clone(),
+                files: opened.files,
+                bytes: opened.bytes,
+            };
+            Some((manifest, facts))
+        }
+        _ => None,
+    };
+    resolve(loaded, package).map_err(|wrong| say::problems(&wrong))
+}
+
+/// Runs what was prepared and writes its reports.
+pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
+    let prepared = match prepare(asked.rehearsal, asked.package, asked.mode) {
+        Ok(prepared) => prepared,
+        Err(code) => return code,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say::error(format!("cannot start: {error}"), None);
+            return ExitCode::from(2);
+        }
+    };
+    let code = runtime.block_on(conducted(asked, prepared));
+    // A worker that still waits for a deaf engine must not hold the exit up.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ExitCode::from(code)
+}
+
+async fn conducted(asked: &Asked<'_>, prepared: Prepared) -> u8 {
+    let now = Timestamp::now();
+    let names = Names::new(&prepared.plan.rehearsal, now);
+    let agent = match agent_binary() {
+        Ok(agent) => agent,
+        Err(error) => {
+            say::error(format!("cannot find this program's own file: {error}"), None);
+            return 2;
+        }
+    };
+    let folder = RunFolder::create(
+        &asked.reporting.report_dir,
+        names.run(),
+        asked.reporting.junit.clone(),
+    );
+    let made = folder.and_then(|folder| folder.sink().map(|sink| (folder, sink)));
+    let (folder, sink) = match made {
+        Ok(made) => made,
+        Err(error) => {
+            let cause = std::error::Error::source(&error);
+            say::error(
+                cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
+                Some("choose another place with --report-dir"),
+            );
+            return 2;
+        }
+    };
+    let show = match asked.reporting.format {
+        Format::Human => Sink::human(),
+        Format::Json => Sink::JsonLines(JsonLines::stdout()),
+    };
+    let recorder = Arc::new(Recorder::new(vec![Sink::Folder(sink), show]));
+    let order = Order {
+        plan: Arc::new(prepared.plan),
+        mode: asked.mode,
+        names,
+        files: prepared.files,
+        opened: prepared.opened,
+        docker_host: std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()),
+        agent,
+        keep: asked.keep,
+        expires: now.checked_add(asked.keep_for).unwrap_or(Timestamp::MAX),
+        dir: folder.path().to_owned(),
+        without_isolation: asked.without_isolation,
+        folder: folder.clone(),
+    };
+    let cancel = CancellationToken::new();
+    let signals = tokio::spawn(watch_signals(cancel.clone()));
+    let code = conduct(order, Arc::clone(&recorder), cancel).await;
+    signals.abort();
+    let code = match folder.write_reports(&recorder.events()) {
+        Ok(()) => code,
+        Err(error) => {
+            say::error(
+                format!("the reports could not be written: {error}"),
+                Some("a verdict without its record counts for nothing: run again"),
+            );
+            // A CI that reads the exit code must not take this for a pass.
+            code.max(2)
+        }
+    };
+    for sentence in recorder.lost() {
+        say::warning(sentence);
+    }
+    code
+}
+
+/// The executable that becomes the agent: this one, or the one that the user names.
+pub(super) fn agent_binary() -> std::io::Result<AgentBinary> {
+    match std::env::var_os("REHEARSE_AGENT").filter(|path| !path.is_empty()) {
+        Some(path) => Ok(AgentBinary::at(path)),
+        // The link in /proc stays good when the file is replaced by a newer build while the run goes on.
+        None => std::fs::metadata("/proc/self/exe")
+            .map(|_| AgentBinary::at("/proc/self/exe"))
+            .or_else(|_| std::env::current_exe().map(AgentBinary::at)),
+    }
+}
+
+/// The first Ctrl-C (or SIGTERM) ends the stage and cleans up; the second one ends the process, and the next start
+/// or `rehearse sweep` cleans up.
+async fn watch_signals(cancel: CancellationToken) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return;
+    };
+    for times in 0.. {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if times == 0 {
+            cancel.cancel();
+            say::warning("interrupted: cleaning up (again to leave at once; `rehearse sweep` then cleans up)");
+        } else {
+            std::process::exit(130);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! One file a command. Only here is the environment read, and only here and in the reports is anything printed.
+
+pub mod backup_check;
+pub mod check;
+mod conduct;
+pub mod demo;
+pub mod gate;
+pub mod run;
+mod sample;
+mod say;
+pub mod sweep;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::agent::AgentCommand;
+
+/// The exit code for arguments and files that make no sense.
+pub const USAGE: u8 = 64;
+
+/// Rehearse a production deploy before it happens.
+///
+/// An isolated staging is made of containers, a prod-like backup is restored into it, staging is proved to work and
+/// snapshotted, the package is deployed without anybody's help, the test plan is run, and everything is rolled back to
+/// the snapshot. The verdict is passed, failed (the package is at fault) or invalid (this rehearsal could not judge it,
+/// and why).
+#[derive(Debug, Parser)]
+#[command(
+    name = "rehearse",
+    version,
+    max_term_width = 100,
+    after_long_help = "\
+Examples:
+  rehearse demo                                        see it at work on the sample website
+  rehearse check rehearsals/site.yaml                  are the files right? (no engine needed)
+  rehearse run rehearsals/site.yaml --package site-2.4.tar.gz
+  rehearse run rehearsals/site.yaml --keep on-failure  leave the carnage up to look at
+  rehearse backup-check rehearsals/site.yaml           could we come back from this backup?
+  rehearse gate --package site-2.4.tar.gz              was exactly this package rehearsed and passed?
+  rehearse sweep                                       remove what crashed runs left
+
+Exit codes:
+  0    passed (gate: open; check: the files are right)
+  1    failed: the package is at fault (backup-check: the backup; gate: shut)
+  2    invalid: this rehearsal could not judge it (gate: there is no record of this package)
+  3    passed or failed, but the rollback is stuck
+  64   the arguments or files make no sense
+  130  interrupted
+
+Environment:
+  DOCKER_HOST      the engine, as Docker's own client reads it (unix://, tcp://; TLS with
+                   DOCKER_TLS_VERIFY and DOCKER_CERT_PATH)
+  REHEARSE_AGENT   a static build of rehearse for the engine's machine, where that is another one
+  NO_COLOR         no colour"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Rehearse a deploy: restore, prove, snapshot, deploy, test, judge, roll back.
+    Run(run::Arguments),
+    /// Prove that the backups can be restored and that staging works on them; nothing is deployed.
+    BackupCheck(backup_check::Arguments),
+    /// Let a release through only if exactly this package was rehearsed and passed.
+    Gate(gate::Arguments),
+    /// Read and cross-check files without an engine: rehearsals, stacks, packages, test plans.
+    Check(check::Arguments),
+    /// Rehearse the sample website's two releases: one passes, one takes the site down.
+    Demo(demo::Arguments),
+    /// Remove what dead runs left in the engine.
+    Sweep(sweep::Arguments),
+    /// What runs inside staging. Not for people.
+    #[command(hide = true)]
+    Agent {
+        /// What the agent does.
+        #[command(subcommand)]
+        command: AgentCommand,
+    },
+}
+
+/// Where reports go and how a run is shown.
+#[derive(Clone, Debug, Args)]
+pub struct Reporting {
+    /// Write the JUnit file here too (it is always in the run's folder as junit.xml)
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// The folder below which records, logs and reports of all runs lie
+    #[arg(long, value_name = "DIR", default_value = ".rehearse")]
+    pub report_dir: PathBuf,
+    /// How to show the run: for a person, or as the event stream in JSON lines on standard output
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub format: Format,
+}
+
+/// How a run is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Live progress on a terminal, plain lines elsewhere.
+    Human,
+    /// One event a line.
+    Json,
+}
+
+impl Cli {
+    /// Reads the arguments. Help and version end with 0, nonsense with [`USAGE`].
+    ///
+    /// # Errors
+    /// The exit code to end with; everything has been said.
+    pub fn parse_or_usage(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, ExitCode> {
+        Self::try_parse_from(arguments).map_err(|error| {
+            // Nothing can be done about a closed pipe.
+            let _ = error.print();
+            if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            }
+        })
+    }
+}

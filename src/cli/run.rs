@@ -1,0 +1,70 @@
+//! `rehearse run`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use jiff::SignedDuration;
+
+use super::conduct::{Asked, run};
+use super::Reporting;
+use crate::event::Mode;
+
+/// Rehearse a deploy: restore, prove, snapshot, deploy, test, judge, roll back.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  rehearse run rehearsals/site.yaml
+  rehearse run rehearsals/site.yaml --package site-2.4.tar.gz --junit rehearsal.xml
+  rehearse run rehearsals/site.yaml --keep on-failure
+  rehearse run rehearsals/site.yaml --format json | jq -r 'select(.event == \"case-finished\") | .name'
+
+The verdict, the record, JUnit, an HTML page and all logs are in .rehearse/runs/<run id>/.
+Exit codes: 0 passed, 1 failed, 2 invalid, 3 rollback stuck, 64 usage, 130 interrupted.")]
+pub struct Arguments {
+    /// The rehearsal's file
+    pub rehearsal: PathBuf,
+    /// The package to rehearse: a folder, .tar, .tar.gz, .tar.zst or .zip [default: the rehearsal's `package:`]
+    #[arg(long, value_name = "PATH")]
+    pub package: Option<PathBuf>,
+    /// Whether to leave staging up at the end, as the deploy left it, to look at
+    #[arg(long, value_enum, default_value_t = KeepArgument::Never)]
+    pub keep: KeepArgument,
+    /// Where and how to report
+    #[command(flatten)]
+    pub reporting: Reporting,
+    /// Leave the isolation option of the network out, to see the isolate stage fail.
+    #[arg(long, hide = true)]
+    pub without_isolation: bool,
+}
+
+/// What to do with staging at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeepArgument {
+    /// Remove it
+    Never,
+    /// Leave it up unless the verdict is passed; it expires after 24 hours
+    OnFailure,
+    /// Leave it up; it expires after 24 hours
+    Always,
+}
+
+/// How long a kept staging lives, and how long a crashed one on another machine, which cannot be seen to be dead.
+pub(super) const KEEP_FOR: SignedDuration = SignedDuration::from_hours(24);
+
+/// Runs the command.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    run(&Asked {
+        rehearsal: &arguments.rehearsal,
+        package: arguments.package.as_deref(),
+        mode: Mode::Rehearse,
+        keep: match arguments.keep {
+            KeepArgument::Never => crate::stage::run::Keep::Never,
+            KeepArgument::OnFailure => crate::stage::run::Keep::OnFailure,
+            KeepArgument::Always => crate::stage::run::Keep::Always,
+        },
+        keep_for: KEEP_FOR,
+        reporting: &arguments.reporting,
+        without_isolation: arguments.without_isolation,
+    })
+}
