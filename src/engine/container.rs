@@ -141,6 +141,8 @@ pub struct ContainerState {
     pub out_of_memory: bool,
     /// Its address on the first network that gave it one.
     pub address: Option<IpAddr>,
+    /// The gateway of that network.
+    pub gateway: Option<IpAddr>,
     /// When it was started, as the engine writes it.
     pub started_at: String,
 }
@@ -372,12 +374,18 @@ impl Engine {
             ),
             None => (None, None),
         };
-        let address = seen
+        let (address, gateway) = seen
             .network_settings
             .and_then(|settings| settings.networks)
             .into_iter()
             .flatten()
-            .find_map(|(_, endpoint)| endpoint.ip_address?.parse().ok());
+            .find_map(|(_, endpoint)| {
+                let address: IpAddr = endpoint.ip_address?.parse().ok()?;
+                let gateway = endpoint.gateway.and_then(|text| text.parse().ok());
+                Some((address, gateway))
+            })
+            .unzip();
+        let gateway = gateway.flatten();
         Ok(ContainerState {
             running,
             health: health.filter(|status| !status.is_empty() && status != "none"),
@@ -385,6 +393,7 @@ impl Engine {
             exit_code: if running { None } else { state.exit_code },
             out_of_memory: state.oom_killed.unwrap_or(false),
             address,
+            gateway,
             started_at: state.started_at.unwrap_or_default(),
         })
     }

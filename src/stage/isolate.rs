@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::Bad;
 use super::run::{Run, not_passed, passed};
 use crate::agent::protocol::{Answer, Ask, Reach, Reached};
-use crate::engine::{Attach, ContainerSpec, EngineError, HostNetwork};
+use crate::engine::{Attach, ContainerSpec, EngineError, ExecSpec, HostNetwork};
 use crate::event::{CaseStatus, Owner, Stage};
 use crate::staging::Staging;
 use crate::state::agent;
@@ -63,14 +63,76 @@ impl Moment {
 /// Runs the proof.
 pub(super) async fn run(run: &Run, moment: Moment) -> Result<(), Bad> {
     let staging = run.staging()?;
-    let beacon = open(staging, moment).await?;
-    let result = prove(run, staging, &beacon, moment).await;
-    staging
-        .ground
-        .engine
-        .remove_container(&beacon.container)
-        .await?;
+    let (beacon, control) = tokio::join!(open(staging, moment), Control::open(staging, moment));
+    let (beacon, control) = (beacon?, control?);
+    let result = prove(run, staging, &beacon, &control, moment).await;
+    let engine = &staging.ground.engine;
+    let (first, second) = tokio::join!(
+        engine.remove_container(&beacon.container),
+        engine.remove_container(&control.container)
+    );
+    first?;
+    second?;
     result
+}
+
+/// A place on an ordinary bridge.
+struct Control {
+    container: String,
+    /// The host's address as seen from there.
+    host: IpAddr,
+}
+
+impl Control {
+    async fn open(staging: &Staging, moment: Moment) -> Result<Self, Bad> {
+        let ground = &staging.ground;
+        let container = ground.names.of(&format!("{}-control", moment.suite()));
+        let mut spec = ContainerSpec::new(&container, &staging.agent_image, Attach::Bridge);
+        spec.command = Some(agent(&["idle"]));
+        ground.engine.create_container(&spec, &ground.labels).await?;
+        ground.engine.start_container(&container).await?;
+        let state = ground.engine.container_state(&container).await?;
+        let host = state.gateway.ok_or_else(|| {
+            Bad::new(
+                Owner::Isolation,
+                "the isolation of staging cannot be proved: the engine's own bridge has no gateway to test against",
+            )
+            .with_help("the engine runs without its default bridge (`bridge: none`?); the proof needs it")
+        })?;
+        Ok(Self { container, host })
+    }
+
+    /// Tries the same probes as from inside.
+    async fn reach(&self, staging: &Staging, probes: &[Reach]) -> Result<Vec<Reached>, Bad> {
+        let mut command = agent(&["reach"]);
+        for probe in probes {
+            let json = serde_json::to_string(probe).map_err(|error| {
+                Bad::new(Owner::Engine, format!("cannot write a probe: {error}"))
+            })?;
+            command.push(json);
+        }
+        let spec = ExecSpec {
+            command,
+            ..ExecSpec::default()
+        };
+        let outcome = staging
+            .ground
+            .engine
+            .exec(&self.container, &spec, |_| {})
+            .await?;
+        let answers: Vec<Reached> = outcome
+            .stdout
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        if answers.len() == probes.len() {
+            return Ok(answers);
+        }
+        Err(Bad::new(
+            Owner::Engine,
+            format!("the control of the isolation proof broke off: {}", outcome.last_words()),
+        ))
+    }
 }
 
 async fn open(staging: &Staging, moment: Moment) -> Result<Beacon, Bad> {
@@ -121,58 +183,44 @@ struct Door {
     probe: Reach,
 }
 
-async fn prove(run: &Run, staging: &Staging, beacon: &Beacon, moment: Moment) -> Result<(), Bad> {
+async fn prove(
+    run: &Run,
+    staging: &Staging,
+    beacon: &Beacon,
+    control: &Control,
+    moment: Moment,
+) -> Result<(), Bad> {
     let engine = &staging.ground.engine;
     let own = engine.network(&staging.network.name).await?;
-    let bridge = engine.network("bridge").await?;
     let inside = inside_facts(staging).await?;
 
     // The control: the same probes from an ordinary bridge, to the host behind its gateway. It runs beside the
     // probes from inside and is judged first.
-    let control_at: Vec<IpAddr> = bridge
-        .gateways
-        .iter()
-        .copied()
-        .filter(IpAddr::is_ipv4)
+    let probes = |address: IpAddr| {
+        [
+            ("TCP", tcp(address, beacon.tcp)),
+            ("UDP", udp(address, beacon.udp)),
+            ("UDP/53", udp(address, DNS)),
+        ]
+    };
+    let control_probes: Vec<Reach> = probes(control.host)
+        .into_iter()
+        .map(|(_, probe)| probe)
         .collect();
-    let mut control_probes = Vec::new();
-    for address in &control_at {
-        control_probes.push(tcp(*address, beacon.tcp));
-        control_probes.push(udp(*address, beacon.udp));
-        control_probes.push(udp(*address, DNS));
-    }
-    let mut doors = Vec::new();
-    for address in &control_at {
-        doors.push(door(
-            format!("raw address {address}, TCP"),
-            tcp(*address, beacon.tcp),
-        ));
-        doors.push(door(
-            format!("raw address {address}, UDP"),
-            udp(*address, beacon.udp),
-        ));
-        doors.push(door(
-            format!("raw address {address}, UDP/53"),
-            udp(*address, DNS),
-        ));
-    }
+    let mut doors: Vec<Door> = probes(control.host)
+        .into_iter()
+        .map(|(kind, probe)| door(format!("raw address {}, {kind}", control.host), probe))
+        .collect();
     let mut gateways = own.gateways;
     gateways.extend(inside.gateways.iter().filter(|address| address.is_ipv4()));
     gateways.sort();
     gateways.dedup();
     for address in gateways {
-        doors.push(door(
-            format!("gateway {address}, TCP"),
-            tcp(address, beacon.tcp),
-        ));
-        doors.push(door(
-            format!("gateway {address}, UDP"),
-            udp(address, beacon.udp),
-        ));
-        doors.push(door(
-            format!("gateway {address}, UDP/53"),
-            udp(address, DNS),
-        ));
+        doors.extend(
+            probes(address)
+                .into_iter()
+                .map(|(kind, probe)| door(format!("gateway {address}, {kind}"), probe)),
+        );
     }
     doors.push(door(
         "metadata address 169.254.169.254".into(),
@@ -189,11 +237,11 @@ async fn prove(run: &Run, staging: &Staging, beacon: &Beacon, moment: Moment) ->
         },
     ));
     let started = Instant::now();
-    let (control, answers) = tokio::join!(
-        control(staging, &control_probes, moment),
+    let (controlled, answers) = tokio::join!(
+        control.reach(staging, &control_probes),
         ask_doors(staging, doors)
     );
-    judge_control(run, moment, &control?, started)?;
+    judge_control(run, moment, &controlled?, started)?;
     let mut holes = judge_doors(run, moment, answers?);
     holes.extend(judge_name(run, staging, moment, &outside_name).await);
     holes.extend(judge_ipv6(run, moment, &inside.addresses));
@@ -260,29 +308,6 @@ async fn inside_facts(
             format!("unexpected answer {other:?}"),
         )),
     }
-}
-
-/// The same probes from an ordinary bridge.
-async fn control(
-    staging: &Staging,
-    probes: &[Reach],
-    moment: Moment,
-) -> Result<Vec<Reached>, Bad> {
-    let ground = &staging.ground;
-    let name = ground.names.of(&format!("{}-control", moment.suite()));
-    let mut spec = ContainerSpec::new(name, &staging.agent_image, Attach::Bridge);
-    let mut command = agent(&["reach"]);
-    for probe in probes {
-        let json = serde_json::to_string(probe)
-            .map_err(|error| Bad::new(Owner::Engine, format!("cannot write a probe: {error}")))?;
-        command.push(json);
-    }
-    spec.command = Some(command);
-    let output = ground.engine.run_once(&spec, &ground.labels).await?;
-    Ok(output
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect())
 }
 
 /// Without a control that got through, silence proves nothing.
