@@ -32,10 +32,15 @@ impl<'n> Fields<'n> {
                 place: node.head().clone(),
                 what,
             }),
-            Kind::Empty | Kind::Null | Kind::Scalar { .. } | Kind::List(_) => {
+            Kind::Empty | Kind::Null => {
+                p.push(node.head().problem(format!("{what} is empty")));
+                None
+            }
+            Kind::Scalar { .. } | Kind::List(_) => {
+                let is = node.what();
                 p.push(
                     node.head()
-                        .problem(format!("{what} must be a mapping, this is {}", node.what())),
+                        .problem(format!("{what} must be a mapping, this is {is}")),
                 );
                 None
             }

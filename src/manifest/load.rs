@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::manifest::check::Kind;
 use crate::manifest::place::{At, Place, Source};
 use crate::manifest::problem::{Problem, Problems};
 use crate::manifest::rehearsal::{self, Into, Rehearsal};
@@ -80,46 +81,52 @@ impl rehearsal::RestoreEntry {
 /// # Errors
 /// Everything that is wrong in any of the files, and between them.
 pub fn load(rehearsal: &Path) -> Result<Loaded, Problems> {
-    let source = read(rehearsal, rehearsal)?;
     let mut p = Problems::new();
-    let Some(root) = tree(&source, &mut p) else {
-        return p.or(None);
+    let loaded = load_parts(rehearsal, &mut p);
+    if let Some(loaded) = &loaded {
+        // What does not fit together is as wrong as what is written wrong, and belongs into the same list.
+        p.extend(plan::cross_check(loaded, None));
+    }
+    p.or(loaded)
+}
+
+/// As much as can be read.
+pub(crate) fn load_parts(rehearsal: &Path, p: &mut Problems) -> Option<Loaded> {
+    let source = match read(rehearsal, rehearsal) {
+        Ok(source) => source,
+        Err(problem) => {
+            p.push(problem);
+            return None;
+        }
     };
-    if root.get("rehearsal").is_none()
-        && let Some(other) = super::check::kind_of(&root)
-    {
+    let root = tree(&source, p)?;
+    if let Some(other) = super::check::kind_of(&root).filter(|other| *other != Kind::Rehearsal) {
         let problem = root
             .head()
             .problem(format!("this is {}, not a rehearsal", other.with_article()))
             .help("name the file that begins with `rehearsal:`");
-        return Err(problem.into());
+        p.push(problem);
+        return None;
     }
-    let Some(rehearsal) = rehearsal::decode(rehearsal, &root, &mut p) else {
-        return p.or(None);
-    };
+    let rehearsal = rehearsal::decode(rehearsal, &root, p)?;
     let stack = rehearsal.stack.as_ref().and_then(|at| {
-        let root = named(at, "services", "a stack (a Compose file)", &mut p)?;
-        stack::decode(&at.value, &root, &mut p)
+        let root = named(at, Kind::Stack, p)?;
+        stack::decode(&at.value, &root, p)
     });
     let testplan = rehearsal.testplan.as_ref().and_then(|at| {
-        let root = named(at, "testplan", "a test plan", &mut p)?;
-        testplan::decode(&at.value, &root, &mut p)
+        let root = named(at, Kind::Testplan, p)?;
+        testplan::decode(&at.value, &root, p)
     });
-    let testplan_missing = rehearsal.testplan.is_some() && testplan.is_none();
-    let loaded = Loaded {
+    Some(Loaded {
         rehearsal,
         stack,
         testplan,
-    };
-    if loaded.stack.is_some() && !testplan_missing {
-        // What does not fit together is as wrong as what is written wrong, and belongs into the same list.
-        p.extend(plan::cross_check(&loaded, None));
-    }
-    p.or(Some(loaded))
+    })
 }
 
-/// The tree of a file that another file names; `key` is what makes it what it should be.
-fn named(at: &At<PathBuf>, key: &str, what: &str, p: &mut Problems) -> Option<Arc<Node>> {
+/// The tree of a file that another file names.
+fn named(at: &At<PathBuf>, kind: Kind, p: &mut Problems) -> Option<Arc<Node>> {
+    let what = kind.with_article();
     if at.value.is_dir() {
         p.push(
             at.place
@@ -142,9 +149,7 @@ fn named(at: &At<PathBuf>, key: &str, what: &str, p: &mut Problems) -> Option<Ar
         }
     };
     let root = tree(&source, p)?;
-    if root.get(key).is_none()
-        && let Some(other) = super::check::kind_of(&root)
-    {
+    if let Some(other) = super::check::kind_of(&root).filter(|other| *other != kind) {
         p.push(at.place.problem(format!(
             "`{}` is {}, not {what}",
             at.value.display(),

@@ -1,1 +1,165 @@
+//! Folders of inputs: each bad file beside all of its problems, each good one beside its plan.
+//!
+//! Paths are relative to the crate's folder, where cargo starts tests, so that snapshots are the same everywhere.
 
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::plan::{PackageFacts, model::Plan, resolve};
+
+fn settings() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/manifests/snapshots"
+    ));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings
+}
+
+fn listed(folder: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.is_dir() && !path.is_symlink() || path.extension().is_some_and(|e| e == "yaml")
+        })
+        .collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn every_bad_file_is_refused_with_all_its_problems() {
+    let paths = listed("tests/manifests/bad");
+    assert!(paths.len() > 15);
+    for path in paths {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let problems = check(&path).expect_err(&name);
+        // Drawn for a terminal, every problem is still all there.
+        let drawn = problems.render();
+        for problem in &problems.0 {
+            let title = problem.message.lines().next().unwrap();
+            assert!(drawn.contains(title), "{title} in {drawn}");
+        }
+        settings().bind(|| insta::assert_snapshot!(format!("bad-{name}"), problems));
+    }
+}
+
+fn plan(package: &str) -> Plan {
+    let loaded = load(Path::new("tests/manifests/good/site/rehearsal.yaml"))
+        .unwrap_or_else(|p| panic!("{p}"));
+    let root = Path::new("tests/manifests/good/site").join(package);
+    let manifest = load_package(&root, &root).unwrap_or_else(|p| panic!("{p}"));
+    let facts = PackageFacts {
+        source: root.clone(),
+        root,
+        digest: "sha256:00".to_owned(),
+        files: 5,
+        bytes: 100,
+    };
+    resolve(&loaded, Some((&manifest, facts))).unwrap_or_else(|p| panic!("{p}"))
+}
+
+#[test]
+fn a_good_rehearsal_becomes_a_plan() {
+    let plan = plan("package");
+    settings().bind(|| insta::assert_json_snapshot!("good-site", plan));
+}
+
+#[test]
+fn runbooks_and_scripts_become_steps() {
+    for package in ["runbook", "script"] {
+        let plan = plan(package);
+        settings().bind(|| insta::assert_json_snapshot!(format!("good-{package}"), plan.package));
+    }
+}
+
+#[test]
+fn files_are_named_for_digesting() {
+    let loaded = load(Path::new("tests/manifests/good/site/rehearsal.yaml")).unwrap();
+    let files: Vec<_> = loaded
+        .files()
+        .into_iter()
+        .map(|(role, path)| format!("{role}: {}", path.display()))
+        .collect();
+    settings().bind(|| insta::assert_snapshot!("good-files", files.join("\n")));
+    assert_eq!(
+        loaded.package_path(),
+        Some("tests/manifests/good/site/package".into())
+    );
+}
+
+#[test]
+fn every_good_file_can_be_checked_alone() {
+    let base = Path::new("tests/manifests/good/site");
+    for (file, expected) in [
+        (
+            "rehearsal.yaml",
+            "rehearsal site: 4 services, 2 restores, 2 components, 14 tests",
+        ),
+        ("docker/compose.yaml", "stack site: 4 services, 2 volumes"),
+        ("testplan.yaml", "test plan site: 14 tests"),
+        (
+            "package",
+            "package site: deploy.yaml, 2 components, 7 steps",
+        ),
+        (
+            "package/deploy.yaml",
+            "package site: deploy.yaml, 2 components, 7 steps",
+        ),
+        (
+            "runbook",
+            "package runbook: DEPLOY.md, 1 component, 3 steps",
+        ),
+        (
+            "script/deploy.sh",
+            "package script: deploy.sh, 1 component, 1 step",
+        ),
+    ] {
+        let checked = check(&base.join(file)).unwrap_or_else(|p| panic!("{p}"));
+        let said = format!(
+            "{} {}: {}",
+            checked.kind.name(),
+            checked.name,
+            checked.found.join(", ")
+        );
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said_once() {
+    let problems = check(Path::new("tests/manifests/good/site/rehearsl.yaml")).unwrap_err();
+    assert_eq!(
+        problems.to_string().lines().collect::<Vec<_>>(),
+        [
+            "tests/manifests/good/site/rehearsl.yaml:1:1: error: cannot read `tests/manifests/good/site/rehearsl.yaml`: No such file or directory (os error 2)",
+            "help: did you mean `rehearsal.yaml`?",
+            "",
+            "1 problem"
+        ]
+    );
+}
+
+#[test]
+fn the_callers_environment_is_never_used() {
+    // PATH is set for everybody who runs tests.
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("compose.yaml");
+    std::fs::write(&file, "services: { a: { image: \"x:${PATH}\" } }\n").unwrap();
+    let problems = check(&file).unwrap_err();
+    assert!(
+        problems.0[0].message.contains("`PATH` has no value"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_sample_is_checked_in_less_than_50_ms() {
+    let start = std::time::Instant::now();
+    check(Path::new("tests/manifests/good/site/rehearsal.yaml")).unwrap();
+    // Ten times the promise, because this is an unoptimised build on a machine that others use.
+    assert!(start.elapsed() < std::time::Duration::from_millis(500));
+}

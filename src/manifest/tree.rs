@@ -50,15 +50,6 @@ pub(crate) struct Entry {
 }
 
 impl Node {
-    pub(crate) fn scalar(text: String, plain: bool, place: Place) -> Self {
-        Self {
-            place,
-            kind: Kind::Scalar { text, plain },
-            nodes: 1,
-            depth: 1,
-        }
-    }
-
     /// What the node is, for messages.
     pub(crate) fn what(&self) -> &'static str {
         match &self.kind {
@@ -223,6 +214,7 @@ impl Builder<'_> {
         let offset = at.byte_offset().unwrap_or_default();
         Place::new(self.source, at.line(), at.col() + 1, offset, offset)
             .problem(format!("this is not YAML: {}", error.info()))
+            .help("text with one of `[ ] { } , # & * ! | > % @` or `: ` in it must stand in quotes, and indentation is made of spaces")
     }
 
     fn alias(&self, id: usize, span: &Span) -> Result<Arc<Node>, Box<Problem>> {

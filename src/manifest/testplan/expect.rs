@@ -68,7 +68,7 @@ pub(super) fn decode(
 
 fn article(kind: &str) -> String {
     match kind {
-        "sql" | "exec" => format!("an `{kind}`"),
+        "http" | "sql" | "exec" => format!("an `{kind}`"),
         _ => format!("a `{kind}`"),
     }
 }
