@@ -163,3 +163,86 @@ fn a_sample_is_checked_in_less_than_50_ms() {
     // Ten times the promise, because this is an unoptimised build on a machine that others use.
     assert!(start.elapsed() < std::time::Duration::from_millis(500));
 }
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// Every example of the reference is written where it says it belongs, among the files that it names, and read.
+#[test]
+fn every_example_in_the_docs_is_read() {
+    use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
+    let mut read = 0;
+    for page in ["rehearsal", "stack", "package", "testplan"] {
+        let text = std::fs::read_to_string(format!("docs/{page}.md")).unwrap();
+        let mut block: Option<(String, String)> = None;
+        for event in Parser::new(&text) {
+            match event {
+                Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
+                    block = Some((info.to_string(), String::new()));
+                }
+                Event::Text(text) => {
+                    if let Some((_, body)) = &mut block {
+                        body.push_str(&text);
+                    }
+                }
+                Event::End(TagEnd::CodeBlock) => {
+                    let (info, body) = block.take().unwrap();
+                    let place = match info.trim_end_matches(" refused") {
+                        "yaml rehearsal" => "rehearsals/example.yaml",
+                        "yaml stack" => "docker/site/example.yaml",
+                        "yaml package" => "packages/site-2.4/deploy.yaml",
+                        "markdown package" => "packages/site-2.4/DEPLOY.md",
+                        "yaml testplan" => "testplans/example.yaml",
+                        "text" => continue,
+                        other => panic!("docs/{page}.md: what is an example marked `{other}`?"),
+                    };
+                    example(page, place, &body, info.ends_with(" refused"));
+                    read += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(read >= 16, "only {read} examples were found");
+}
+
+fn example(page: &str, place: &str, body: &str, refused: bool) {
+    let temp = tempfile::tempdir().unwrap();
+    copy(Path::new("tests/manifests/docs"), temp.path());
+    if place.ends_with("DEPLOY.md") {
+        std::fs::remove_file(temp.path().join("packages/site-2.4/deploy.yaml")).unwrap();
+    }
+    let path = temp.path().join(place);
+    std::fs::write(&path, body).unwrap();
+    let mut checked = vec![check(&path)];
+    // Alone, neither says whether its names fit the stack.
+    let named = if place.starts_with("testplans") {
+        Some("testplan: ../testplans/example.yaml")
+    } else if place.starts_with("packages") {
+        Some("package: ../packages/site-2.4\nbastion: { image: x }")
+    } else {
+        None
+    };
+    if let Some(named) = named {
+        let rehearsal = temp.path().join("rehearsals/example.yaml");
+        let text = format!("rehearsal: example\nstack: ../docker/site/compose.yaml\n{named}\n");
+        std::fs::write(&rehearsal, text).unwrap();
+        checked.push(check(&rehearsal));
+    }
+    for result in checked {
+        match result {
+            Ok(_) => assert!(!refused, "docs/{page}.md: this should be refused:\n{body}"),
+            Err(problems) => assert!(refused, "docs/{page}.md:\n{problems}\n{body}"),
+        }
+    }
+}
