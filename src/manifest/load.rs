@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::manifest::check::Kind;
 use crate::manifest::place::{At, Place, Source};
-use crate::manifest::problem::{Problem, Problems};
+use crate::manifest::problem::Problems;
 use crate::manifest::rehearsal::{self, Into, Rehearsal};
 use crate::manifest::stack::{self, Stack};
 use crate::manifest::suggest;
@@ -94,8 +94,8 @@ pub fn load(rehearsal: &Path) -> Result<Loaded, Problems> {
 pub(crate) fn load_parts(rehearsal: &Path, p: &mut Problems) -> Option<Loaded> {
     let source = match read(rehearsal, rehearsal) {
         Ok(source) => source,
-        Err(problem) => {
-            p.push(problem);
+        Err(problems) => {
+            p.extend(problems);
             return None;
         }
     };
@@ -186,7 +186,7 @@ pub(crate) fn tree(source: &Arc<Source>, p: &mut Problems) -> Option<Arc<Node>> 
 }
 
 /// Reads a file that the user named on the command line.
-pub(crate) fn read(path: &Path, shown_as: &Path) -> Result<Arc<Source>, Problem> {
+pub(crate) fn read(path: &Path, shown_as: &Path) -> Result<Arc<Source>, Problems> {
     match read_text(path) {
         Ok(text) => Ok(Arc::new(Source {
             path: shown_as.to_path_buf(),
@@ -194,7 +194,8 @@ pub(crate) fn read(path: &Path, shown_as: &Path) -> Result<Arc<Source>, Problem>
         })),
         Err(error) => Err(Place::unread(shown_as)
             .problem(format!("cannot read `{}`: {error}", shown_as.display()))
-            .maybe_help(near_file(path))),
+            .maybe_help(near_file(path))
+            .into()),
     }
 }
 
