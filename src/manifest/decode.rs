@@ -383,3 +383,23 @@ pub(crate) fn json(node: &Arc<Node>) -> serde_json::Value {
         ),
     }
 }
+
+/// A flag that may only be what it is by default; anything else would be ignored.
+pub(crate) fn only(
+    f: &mut Fields<'_>,
+    key: &'static str,
+    value: bool,
+    why: &str,
+    p: &mut Problems,
+) {
+    let place = f.key_place(key).cloned();
+    if let (Some(given), Some(place)) = (f.opt(key, p, boolean), place)
+        && given != value
+    {
+        p.push(
+            place
+                .problem(format!("`{key}: {given}` is not supported"))
+                .help(why),
+        );
+    }
+}

@@ -13,6 +13,9 @@ use crate::manifest::testplan::{self, TestPlan};
 use crate::manifest::tree::{self, Node};
 use crate::plan;
 
+/// Files above this are not written by people: 4 MiB.
+const MAX_BYTES: u64 = 4 << 20;
+
 /// A rehearsal, its stack and its test plan, each read without a problem of its own.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -162,6 +165,9 @@ fn named(at: &At<PathBuf>, kind: Kind, p: &mut Problems) -> Option<Arc<Node>> {
 
 /// A file of nearly that name in the same folder, or what relative paths start from.
 fn near_file(path: &Path) -> Option<String> {
+    if path.exists() {
+        return None;
+    }
     let name = path.file_name()?.to_string_lossy().into_owned();
     let folder = crate::manifest::paths::folder_of(path);
     let names: Vec<String> = std::fs::read_dir(&folder)
@@ -199,9 +205,15 @@ pub(crate) fn read(path: &Path, shown_as: &Path) -> Result<Arc<Source>, Problems
     }
 }
 
-fn read_text(path: &Path) -> std::io::Result<String> {
-    let bytes = std::fs::read(path)?;
-    String::from_utf8(bytes).map_err(|_| {
-        std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not text in UTF-8")
-    })
+/// What could block or never end, and what no person wrote, is not read: the file may be a stranger's.
+pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
+    let unfit = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
+    let meta = std::fs::metadata(path)?;
+    if !meta.is_file() {
+        return Err(unfit("it is not a regular file"));
+    }
+    if meta.len() > MAX_BYTES {
+        return Err(unfit("it is longer than 4 MiB; is this the right one?"));
+    }
+    String::from_utf8(std::fs::read(path)?).map_err(|_| unfit("it is not text in UTF-8"))
 }

@@ -157,11 +157,11 @@ fn the_callers_environment_is_never_used() {
 }
 
 #[test]
-fn a_sample_is_checked_in_less_than_50_ms() {
+fn a_sample_is_checked_at_once() {
     let file = Path::new("tests/manifests/good/site/rehearsal.yaml");
     let start = std::time::Instant::now();
     check(file).unwrap();
-    // Ten times the promise, because this is an unoptimised build on a machine that others use.
+    // The promise is 50 ms; ten times that, because this is an unoptimised build beside other tests.
     assert!(start.elapsed() < std::time::Duration::from_millis(500));
 }
 
@@ -201,6 +201,31 @@ fn mutilated_files_are_answered() {
             }
         }
     }
+}
+
+#[test]
+fn a_stranger_writes_nothing_on_the_terminal() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("deploy.yaml");
+    std::fs::write(
+        &file,
+        "package: \"\\e[31mred\\e]0;title\\a\" # \u{1b}[2J\ncomponents: []\n",
+    )
+    .unwrap();
+    let problems = check(&file).unwrap_err();
+    let said = problems.to_string();
+    assert!(
+        !said.contains(|c: char| c.is_control() && c != '\n'),
+        "{said:?}"
+    );
+    // A package whose manifest is a link reads no file of the host.
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &file).unwrap();
+    let said = check(temp.path()).unwrap_err().to_string();
+    assert!(
+        said.contains("`deploy.yaml` is a link out of the package"),
+        "{said}"
+    );
 }
 
 #[test]
