@@ -50,8 +50,7 @@ pub enum Ask {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reach {
-    /// A TCP connection. With a token, only a peer that sends exactly this line back counts as reached by us;
-    /// any accepted connection counts as a hole.
+    /// A TCP connection. Any accepted connection counts, whoever accepted it; what the peer says first is told.
     Tcp {
         /// The address.
         address: IpAddr,
@@ -60,7 +59,8 @@ pub enum Reach {
         /// For all of it.
         timeout: Duration,
     },
-    /// A datagram to this address that wants an answer (for port 53, a DNS question; a beacon answers both).
+    /// A datagram to this address that wants an answer (for port 53, a DNS question; a beacon answers both). Any
+    /// answer counts, and so does the refusal of a host on which nobody listens.
     Udp {
         /// The address.
         address: IpAddr,
@@ -147,7 +147,8 @@ pub struct NetworkFacts {
     pub addresses: Vec<IpAddr>,
     /// Gateways of all routes (IPv4 and IPv6).
     pub gateways: Vec<IpAddr>,
-    /// True where a default route exists.
+    /// True where a default route exists. That is no hole by itself: on engine 20.10 it leads to an address that
+    /// nobody has.
     pub default_route: bool,
 }
 

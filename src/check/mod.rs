@@ -1,2 +1,24 @@
 //! Test kinds and expectations: pure judgement of what the agent saw. No I/O, no engine.
+//!
+//! [`judge()`] compares one [`model::Observation`] with one test's expectations and keeps *failed* (an
+//! expectation was false) apart from *error* (it could not be determined). [`vacuous`] and [`compile`] let the
+//! plan refuse what could never be judged.
+
+mod exec;
+mod file;
+mod findings;
+mod http;
+mod judge;
 pub mod model;
+mod show;
+mod sql;
+mod tcp;
+mod text;
+mod vacuous;
+
+#[cfg(test)]
+mod tests;
+
+pub use judge::{Judgement, judge};
+pub use text::compile;
+pub use vacuous::vacuous;

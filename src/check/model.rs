@@ -180,6 +180,9 @@ pub struct FileProbe {
     pub path: String,
 }
 
+/// Bytes that are read of a body, an output or a file; what lies beyond is not judged.
+pub const SEEN_LIMIT: usize = 1 << 20;
+
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,0 +1,99 @@
+//! What can go wrong at the door.
+
+use bollard::errors::Error as Bollard;
+
+/// An operation of the engine that failed: what was tried, on what, what the engine said and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation}: {cause}")]
+pub struct EngineError {
+    /// `create volume x`, `start container y`.
+    pub operation: String,
+    /// The engine's words.
+    pub cause: String,
+    /// The remedy, where one is known.
+    pub help: Option<String>,
+    /// The HTTP status of the engine's answer, where there was one.
+    pub status: Option<u16>,
+}
+
+impl EngineError {
+    /// An error with words of our own.
+    pub fn new(operation: impl Into<String>, cause: impl Into<String>) -> Self {
+        Self {
+            operation: operation.into(),
+            cause: cause.into(),
+            help: None,
+            status: None,
+        }
+    }
+
+    /// Adds the remedy.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// True where the engine said that the object does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.status == Some(404)
+    }
+}
+
+/// Names the operation of a failed call.
+pub(super) trait Doing<T> {
+    /// The operation in words, made only on failure.
+    fn doing(self, operation: impl FnOnce() -> String) -> Result<T, EngineError>;
+}
+
+impl<T> Doing<T> for Result<T, Bollard> {
+    fn doing(self, operation: impl FnOnce() -> String) -> Result<T, EngineError> {
+        self.map_err(|error| {
+            let (cause, status) = match &error {
+                Bollard::DockerResponseServerError {
+                    status_code,
+                    message,
+                } => (message.trim().to_owned(), Some(*status_code)),
+                Bollard::DockerStreamError { error } => (error.trim().to_owned(), None),
+                other => (chain(other), None),
+            };
+            let help = remedy(&cause);
+            EngineError {
+                operation: operation(),
+                cause,
+                help,
+                status,
+            }
+        })
+    }
+}
+
+/// An error and all its sources in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let words = inner.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+/// The remedy for causes that have one.
+fn remedy(cause: &str) -> Option<String> {
+    let lower = cause.to_lowercase();
+    let help = if lower.contains("no space left on device") {
+        "free space where the engine keeps its data; `rehearse sweep --bases` removes cached bases"
+    } else if lower.contains("non-overlapping") || lower.contains("address pool") {
+        "the engine has no free network range: `rehearse sweep` removes networks of dead runs; `docker network ls` shows the rest"
+    } else if lower.contains("permission denied") {
+        "this user may not talk to the engine: use root or a member of the engine's group"
+    } else {
+        return None;
+    };
+    Some(help.to_owned())
+}

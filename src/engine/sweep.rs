@@ -1,0 +1,285 @@
+//! Finding and removing what runs left behind.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::query_parameters::{
+    ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
+};
+use jiff::Timestamp;
+
+use super::error::{Doing, EngineError};
+use super::labels::{KEPT, Labels, PURPOSE, RUN, is_dead};
+use super::{Engine, Purpose};
+
+/// One labelled thing in the engine. The order is the order of removal: what holds others goes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resource {
+    /// By name.
+    Container(String),
+    /// By name.
+    Network(String),
+    /// By name.
+    Volume(String),
+    /// By reference or id.
+    Image(String),
+}
+
+impl std::fmt::Display for Resource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Container(name) => write!(f, "container {name}"),
+            Self::Network(name) => write!(f, "network {name}"),
+            Self::Volume(name) => write!(f, "volume {name}"),
+            Self::Image(name) => write!(f, "image {name}"),
+        }
+    }
+}
+
+/// What a sweep did.
+#[derive(Clone, Debug, Default)]
+pub struct Swept {
+    /// The runs whose resources were removed.
+    pub runs: Vec<String>,
+    /// What was removed.
+    pub removed: Vec<Resource>,
+    /// What could not be removed, and the engine's words.
+    pub left: Vec<(Resource, String)>,
+}
+
+type Labelled = (Resource, HashMap<String, String>);
+
+impl Engine {
+    /// Everything that carries the labels of one run, in the order of removal.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn resources_of(&self, run: &str) -> Result<Vec<Resource>, EngineError> {
+        let mut found: Vec<Resource> = self
+            .labelled(&format!("{RUN}={run}"))
+            .await?
+            .into_iter()
+            .map(|(resource, _)| resource)
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Removes everything of one run.
+    ///
+    /// # Errors
+    /// When the engine does not answer; what it refuses to remove is listed in the result.
+    pub async fn remove_run(&self, run: &str) -> Result<Swept, EngineError> {
+        let mut swept = Swept::default();
+        self.remove_all(self.resources_of(run).await?, &mut swept)
+            .await;
+        Ok(swept)
+    }
+
+    /// Removes what dead runs left: those whose process is gone, and those that have expired.
+    ///
+    /// # Errors
+    /// When the engine does not answer; what it refuses to remove is listed in the result.
+    pub async fn sweep(&self, now: Timestamp) -> Result<Swept, EngineError> {
+        let mut runs: BTreeMap<String, Vec<Labelled>> = BTreeMap::new();
+        for (resource, labels) in self.labelled(RUN).await? {
+            let run = labels.get(RUN).cloned().unwrap_or_default();
+            runs.entry(run).or_default().push((resource, labels));
+        }
+        let mut swept = Swept::default();
+        for (run, mut resources) in runs {
+            if !run_is_dead(&resources, now) {
+                continue;
+            }
+            resources.sort_by(|a, b| a.0.cmp(&b.0));
+            let resources = resources.into_iter().map(|(resource, _)| resource).collect();
+            self.remove_all(resources, &mut swept).await;
+            swept.runs.push(run);
+        }
+        Ok(swept)
+    }
+
+    /// Marks a run as kept: it outlives its process until `until`.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn keep_run(&self, labels: &Labels, until: Timestamp) -> Result<(), EngineError> {
+        let more = HashMap::from([(KEPT.to_owned(), until.to_string())]);
+        self.create_volume(&format!("{}-kept", labels.run()), labels, Purpose::Run, more)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes every cached base and shared resource that nothing uses.
+    ///
+    /// # Errors
+    /// When the engine does not answer; what is in use is listed in the result.
+    pub async fn sweep_bases(&self) -> Result<Swept, EngineError> {
+        let mut swept = Swept::default();
+        for purpose in [Purpose::Base, Purpose::Shared] {
+            let mut resources: Vec<Resource> = self
+                .labelled(&format!("{PURPOSE}={}", purpose.name()))
+                .await?
+                .into_iter()
+                .map(|(resource, _)| resource)
+                .collect();
+            resources.sort();
+            self.remove_all(resources, &mut swept).await;
+        }
+        Ok(swept)
+    }
+
+    async fn remove_all(&self, resources: Vec<Resource>, swept: &mut Swept) {
+        for resource in resources {
+            let removed = match &resource {
+                Resource::Container(name) => self.remove_container(name).await,
+                Resource::Network(name) => self.remove_network(name).await,
+                Resource::Volume(name) => self.remove_volume(name).await,
+                Resource::Image(name) => self.remove_image(name).await,
+            };
+            match removed {
+                Ok(()) => swept.removed.push(resource),
+                Err(error) => swept.left.push((resource, error.cause)),
+            }
+        }
+    }
+
+    async fn labelled(&self, label: &str) -> Result<Vec<Labelled>, EngineError> {
+        let filters = Some(HashMap::from([(
+            "label".to_owned(),
+            vec![label.to_owned()],
+        )]));
+        let listing = || "list what carries our labels".to_owned();
+        let containers = self.docker.list_containers(Some(ListContainersOptions {
+            all: true,
+            filters: filters.clone(),
+            ..ListContainersOptions::default()
+        }));
+        let networks = self.docker.list_networks(Some(ListNetworksOptions {
+            filters: filters.clone(),
+        }));
+        let volumes = self.docker.list_volumes(Some(ListVolumesOptions {
+            filters: filters.clone(),
+        }));
+        let images = self.docker.list_images(Some(ListImagesOptions {
+            all: false,
+            filters,
+            ..ListImagesOptions::default()
+        }));
+        let (containers, networks, volumes, images) =
+            tokio::join!(containers, networks, volumes, images);
+        let mut found = Vec::new();
+        for container in containers.doing(listing)? {
+            let name = container
+                .names
+                .and_then(|names| names.into_iter().next())
+                .map(|name| name.trim_start_matches('/').to_owned())
+                .or(container.id)
+                .unwrap_or_default();
+            found.push((
+                Resource::Container(name),
+                container.labels.unwrap_or_default(),
+            ));
+        }
+        for network in networks.doing(listing)? {
+            found.push((
+                Resource::Network(network.name.unwrap_or_default()),
+                network.labels.unwrap_or_default(),
+            ));
+        }
+        for volume in volumes.doing(listing)?.volumes.unwrap_or_default() {
+            found.push((Resource::Volume(volume.name), volume.labels));
+        }
+        for image in images.doing(listing)? {
+            let references: Vec<String> = image
+                .repo_tags
+                .into_iter()
+                .filter(|tag| tag != "<none>:<none>")
+                .collect();
+            if references.is_empty() {
+                found.push((Resource::Image(image.id), image.labels));
+            } else {
+                for reference in references {
+                    found.push((Resource::Image(reference), image.labels.clone()));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A kept run has outlived its process on purpose: the time until which it is kept alone decides.
+fn run_is_dead(resources: &[Labelled], now: Timestamp) -> bool {
+    let kept = resources.iter().find_map(|(_, labels)| labels.get(KEPT));
+    match kept {
+        Some(until) => until.parse::<Timestamp>().map_or(true, |until| until < now),
+        None => resources.iter().any(|(_, labels)| is_dead(labels, now)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::labels::EXPIRES;
+
+    #[test]
+    fn a_kept_run_lives_until_its_own_time() {
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().expect("a time");
+        let expired = HashMap::from([(EXPIRES.to_owned(), "2026-01-01T00:00:00Z".to_owned())]);
+        for (until, dead) in [
+            ("2026-01-03T00:00:00Z", false),
+            ("2026-01-01T00:00:00Z", true),
+            ("nonsense", true),
+        ] {
+            let resources = vec![
+                (Resource::Container("c".into()), expired.clone()),
+                (
+                    Resource::Volume("r-kept".into()),
+                    HashMap::from([(KEPT.to_owned(), until.to_owned())]),
+                ),
+            ];
+            assert_eq!(run_is_dead(&resources, now), dead, "{until}");
+        }
+    }
+
+
+    #[test]
+    fn a_kept_run_lives_until_its_own_time() {
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().expect("a time");
+        let expired = HashMap::from([(EXPIRES.to_owned(), "2026-01-01T00:00:00Z".to_owned())]);
+        for (until, dead) in [
+            ("2026-01-03T00:00:00Z", false),
+            ("2026-01-01T00:00:00Z", true),
+            ("nonsense", true),
+        ] {
+            let resources = vec![
+                (Resource::Container("c".into()), expired.clone()),
+                (
+                    Resource::Volume("r-kept".into()),
+                    HashMap::from([(KEPT.to_owned(), until.to_owned())]),
+                ),
+            ];
+            assert_eq!(run_is_dead(&resources, now), dead, "{until}");
+        }
+    }
+
+
+    #[test]
+    fn dead_is_only_what_is_known_to_be() {
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().expect("a time");
+        let me = OwnerId::current();
+        let gone = OwnerId::parse(&format!("{}9", me)).expect("well formed");
+        let elsewhere = OwnerId::parse("elsewhere/boot/1:2:3").expect("well formed");
+        let later = "2026-01-03T00:00:00Z";
+        let earlier = "2026-01-01T00:00:00Z";
+        for (owner, expires, dead) in [
+            (&me, later, false),
+            (&me, earlier, true),
+            (&gone, later, true),
+            (&elsewhere, later, false),
+            (&elsewhere, earlier, true),
+            (&elsewhere, "nonsense", true),
+        ] {
+            assert_eq!(is_dead(&labels(owner, expires), now), dead, "{owner} {expires}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Plain lines, for a log: seconds since the start, no control characters, nothing that is drawn over.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use crate::event::{CaseStatus, Event, EventKind, Stage};
+use crate::report::paint::Paint;
+use crate::report::text::{one_line, seconds};
+use crate::report::{lines, summary};
+
+/// Progress of one thing is told at most this often, in seconds.
+const PROGRESS_EVERY: f64 = 10.0;
+
+/// Writes a line an event that a reader of the log would miss.
+pub struct Plain {
+    out: Box<dyn Write + Send>,
+    told: BTreeMap<String, f64>,
+}
+
+impl Plain {
+    /// To a stream.
+    pub fn new(out: Box<dyn Write + Send>) -> Self {
+        Self {
+            out,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// To standard output.
+    pub fn stdout() -> Self {
+        Self::new(Box::new(io::stdout()))
+    }
+
+    pub(super) fn take(&mut self, events: &[Event]) -> io::Result<()> {
+        let (Some(first), Some(event)) = (events.first(), events.last()) else {
+            return Ok(());
+        };
+        let elapsed = event.at.duration_since(first.at).as_secs_f64();
+        if let Some(line) = self.line(events, &event.kind, elapsed) {
+            writeln!(self.out, "{elapsed:>8.1}s  {line}")?;
+        }
+        if matches!(event.kind, EventKind::RunFinished { .. }) {
+            self.out
+                .write_all(summary::block(events, Paint::PLAIN).as_bytes())?;
+        }
+        self.out.flush()
+    }
+
+    fn line(&mut self, events: &[Event], kind: &EventKind, elapsed: f64) -> Option<String> {
+        let with = |head: String, text: String| {
+            if text.is_empty() {
+                head
+            } else {
+                format!("{head}: {text}")
+            }
+        };
+        let line = match kind {
+            EventKind::RunStarted {
+                run,
+                rehearsal,
+                file,
+                version,
+                ..
+            } => {
+                format!("rehearse {version}: {rehearsal} ({file}), run {run}")
+            }
+            EventKind::StageStarted { stage } => format!("{stage}: begins"),
+            EventKind::StageFinished {
+                stage,
+                outcome,
+                seconds: secs,
+            } => {
+                let word = match outcome {
+                    crate::event::StageOutcome::Ok => "ok",
+                    crate::event::StageOutcome::Bad { .. } => "WENT WRONG",
+                    crate::event::StageOutcome::Interrupted => "INTERRUPTED",
+                };
+                with(
+                    format!("{stage}: {word} after {}", seconds(*secs)),
+                    lines::ended(events, *stage, outcome),
+                )
+            }
+            EventKind::StageSkipped { stage, reason } => format!("{stage}: not reached: {reason}"),
+            EventKind::Note { stage, text } => format!("{stage}: {text}"),
+            EventKind::Progress {
+                stage,
+                what,
+                done,
+                total,
+                unit,
+            } => {
+                // The last word on something is always told.
+                let last = self.told.get(what).copied();
+                let due =
+                    last.is_none_or(|at| elapsed - at >= PROGRESS_EVERY) || Some(*done) == *total;
+                if !due {
+                    return None;
+                }
+                self.told.insert(what.clone(), elapsed);
+                format!("{stage}: {what}: {}", lines::progress(*done, *total, unit))
+            }
+            EventKind::StepStarted {
+                component,
+                step,
+                target,
+            } => {
+                format!("{}: step {component}/{step} in {target}", Stage::Deploy)
+            }
+            EventKind::StepFinished {
+                component,
+                step,
+                exit_code,
+                seconds: secs,
+            } => {
+                let code = exit_code
+                    .map(|code| format!(", exit code {code}"))
+                    .unwrap_or_default();
+                format!(
+                    "{}: step {component}/{step} ended after {}{code}",
+                    Stage::Deploy,
+                    seconds(*secs)
+                )
+            }
+            // Restores and builds write thousands of lines; their logs lie in the run's folder.
+            EventKind::OutputLine {
+                stage: Stage::Deploy,
+                line,
+                ..
+            } => format!("  | {line}"),
+            EventKind::OutputLine { .. } => return None,
+            EventKind::CaseFinished { stage, case } => {
+                let word = match case.status {
+                    CaseStatus::Passed => return None,
+                    CaseStatus::Failed => "FAILED",
+                    CaseStatus::Error => "ERROR",
+                    CaseStatus::Skipped => "not reached",
+                    CaseStatus::Warned => "warning",
+                };
+                format!("{stage}: {word}: {}", lines::case(case))
+            }
+            EventKind::OutsideName { stage, name, asker } => {
+                format!("{stage}: {asker} asked for {name}: refused")
+            }
+            EventKind::Leftover { what, reason } => format!("left behind: {what}: {reason}"),
+            EventKind::Kept { expires, .. } => {
+                format!("staging is left up until {}", lines::minute(*expires))
+            }
+            EventKind::ArtefactDigested(_)
+            | EventKind::PackageOpened { .. }
+            | EventKind::EngineFound { .. }
+            | EventKind::Base { .. }
+            | EventKind::Fingerprint { .. }
+            | EventKind::Measured { .. }
+            | EventKind::Judged { .. }
+            | EventKind::RunFinished { .. } => return None,
+        };
+        Some(one_line(&line))
+    }
+}

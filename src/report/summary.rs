@@ -1,0 +1,330 @@
+//! The verdict block: what a tired person reads when the run is over.
+
+use std::fmt::Write as _;
+
+use crate::event::{Case, CaseStatus, Event, Mode, Stage};
+use crate::report::lines;
+use crate::report::paint::Paint;
+use crate::report::record::{CaseFacts, Record};
+use crate::report::steps::steps;
+use crate::report::text::{clean, clip, count, one_line, seconds, wrap};
+use crate::verdict::{Outcome, Rollback, StageEnd};
+
+/// Wide enough for a sentence, narrow enough for a console.
+const WIDTH: usize = 76;
+/// Where the text of a labelled line begins.
+const INDENT: usize = 14;
+/// More cases than this are in the report; nobody reads them in a terminal.
+const MOST_CASES: usize = 12;
+/// Lines of one expected or seen text.
+const MOST_LINES: usize = 8;
+
+/// Last lines of the step at which the deploy stopped.
+const STEP_LINES: usize = 6;
+
+/// The block, ending with a newline; nothing where the run never started.
+pub(super) fn block(events: &[Event], paint: Paint) -> String {
+    let Some(record) = Record::of(events) else {
+        return String::new();
+    };
+    let mut out = String::from("\n");
+    head(&mut out, &record, paint);
+    if record
+        .stages
+        .iter()
+        .any(|s| s.stage == Stage::Deploy && s.end != StageEnd::Ok)
+    {
+        last_step(&mut out, events, paint);
+    }
+    wrong(&mut out, &record, paint);
+    facts(&mut out, &record, paint);
+    out
+}
+
+/// What the step wrote at which the deploy stopped: most often the answer stands there.
+fn last_step(out: &mut String, events: &[Event], paint: Paint) {
+    let steps = steps(events);
+    let Some((step, log)) = steps
+        .last()
+        .and_then(|step| Some((step, step.log.as_ref()?)))
+    else {
+        return;
+    };
+    let lines: Vec<&str> = step.output.lines().collect();
+    let _ = writeln!(
+        out,
+        "   {}",
+        paint.dim(&format!(
+            "the last lines of step `{}`",
+            one_line(&step.source)
+        ))
+    );
+    for line in &lines[lines.len().saturating_sub(STEP_LINES)..] {
+        let _ = writeln!(out, "     {} {}", paint.dim("│"), clip(&clean(line), 200));
+    }
+    let _ = writeln!(out, "     {}\n", paint.dim(&format!("all of them: {log}")));
+}
+
+fn head(out: &mut String, record: &Record, paint: Paint) {
+    let verdict = &record.verdict;
+    let mut title = format!(
+        "{} {}",
+        paint.badge(verdict.outcome),
+        paint.bold(&subject(record))
+    );
+    let blame = match (verdict.outcome, verdict.owner, verdict.stage) {
+        (Outcome::Passed, _, _) => String::new(),
+        (_, Some(owner), Some(stage)) => format!("the {} is at fault, in {stage}", owner.name()),
+        (_, None, Some(stage)) => format!("in {stage}"),
+        (_, Some(owner), None) => format!("the {} is at fault", owner.name()),
+        (_, None, None) => String::new(),
+    };
+    if !blame.is_empty() {
+        title += &format!(" {} {blame}", paint.dim("·"));
+    }
+    if verdict.interrupted {
+        title += &format!(" {} {}", paint.dim("·"), paint.doubt("interrupted"));
+    }
+    let _ = writeln!(out, " {title}\n");
+    let _ = writeln!(out, "   {}\n", wrap(&one_line(&verdict.reason), WIDTH, 3));
+}
+
+/// What was judged: `site 2.4.0`, or the rehearsal where there is no package.
+fn subject(record: &Record) -> String {
+    match (&record.package, record.mode) {
+        (Some(package), Mode::Rehearse) => {
+            let version = package
+                .version
+                .as_deref()
+                .map(|v| format!(" {v}"))
+                .unwrap_or_default();
+            one_line(&format!("{}{version}", package.name))
+        }
+        (None, Mode::Rehearse) => one_line(&record.rehearsal),
+        (_, Mode::BackupCheck) => one_line(&format!("the backup of {}", record.rehearsal)),
+    }
+}
+
+/// Everything that is not as it should be, worst first.
+fn wrong(out: &mut String, record: &Record, paint: Paint) {
+    let rank = |status| match status {
+        CaseStatus::Failed => 0,
+        CaseStatus::Error => 1,
+        CaseStatus::Skipped => 2,
+        CaseStatus::Warned => 3,
+        CaseStatus::Passed => 4,
+    };
+    let mut cases: Vec<&CaseFacts> = record.cases.iter().collect();
+    cases.sort_by_key(|c| rank(c.case.status));
+    for facts in cases.iter().take(MOST_CASES) {
+        one_case(out, &facts.case, paint);
+    }
+    if cases.len() > MOST_CASES {
+        let more = cases.len() - MOST_CASES;
+        let _ = writeln!(
+            out,
+            "   {}\n",
+            paint.dim(&format!("and {} more in report.html", count(more, "case")))
+        );
+    }
+    // The stage that decided stands above; any other that went wrong must not be overlooked.
+    for stage in &record.stages {
+        let decided = record.verdict.stage == Some(stage.stage);
+        if let (
+            StageEnd::Bad {
+                owner,
+                reason,
+                help,
+            },
+            false,
+        ) = (&stage.end, decided)
+        {
+            let said = format!("{} ({}): {}", stage.stage, owner.name(), one_line(reason));
+            let _ = writeln!(out, "   {} {}", paint.bad("✗"), wrap(&said, WIDTH, 5));
+            if let Some(help) = help {
+                let _ = writeln!(
+                    out,
+                    "     {} {}",
+                    paint.dim("help"),
+                    wrap(&one_line(help), WIDTH, 10)
+                );
+            }
+            out.push('\n');
+        }
+    }
+}
+
+fn one_case(out: &mut String, case: &Case, paint: Paint) {
+    let (mark, word) = match case.status {
+        CaseStatus::Failed => (paint.bad("✗"), "failed"),
+        CaseStatus::Error => (paint.doubt("!"), "could not be determined"),
+        CaseStatus::Skipped => (paint.doubt("–"), "was not reached"),
+        CaseStatus::Warned => (paint.doubt("~"), "only warns"),
+        CaseStatus::Passed => (paint.good("✓"), "passed"),
+    };
+    let _ = writeln!(
+        out,
+        "   {mark} {} {}",
+        paint.bold(&one_line(&case.name)),
+        paint.dim(word)
+    );
+    let mut row = |label: &str, text: &str| {
+        let mut lines = clean(text)
+            .lines()
+            .map(|line| clip(line, 200))
+            .collect::<Vec<_>>();
+        if lines.len() > MOST_LINES {
+            let more = lines.len() - MOST_LINES;
+            lines.truncate(MOST_LINES);
+            lines.push(format!("… and {}", count(more, "line")));
+        }
+        let text = lines.join(&format!("\n{:18}", ""));
+        let _ = writeln!(out, "     {} {text}", paint.dim(&format!("{label:<12}")));
+    };
+    let place = [Some(case.suite.as_str()), case.location.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
+    row("where", &one_line(&place.join(", ")));
+    if let Some(component) = &case.component {
+        row("component", &one_line(component));
+    }
+    if let (Some(message), true) = (&case.message, case.mismatches.is_empty()) {
+        row("why", message);
+    }
+    for mismatch in &case.mismatches {
+        row(
+            &clip(&one_line(&mismatch.what), 40),
+            &format!("expected {}", mismatch.expected),
+        );
+        row("", &format!("seen     {}", mismatch.seen));
+    }
+    if !case.evidence.is_empty() {
+        row("see", &one_line(&case.evidence.join(", ")));
+    }
+    out.push('\n');
+}
+
+fn facts(out: &mut String, record: &Record, paint: Paint) {
+    let mut row = |label: &str, text: &str| {
+        let _ = writeln!(out, "   {} {text}", paint.dim(&format!("{label:<10}")));
+    };
+    let wrapped = |text: &str| wrap(&one_line(text), WIDTH - INDENT, INDENT);
+    if let (Some(package), Mode::Rehearse) = (&record.package, record.mode) {
+        row("package", &clip(&one_line(&package.digest), 40));
+    }
+    match &record.verdict.rollback {
+        Rollback::Proved { seconds: secs } => {
+            row(
+                "rollback",
+                &format!(
+                    "{} in {}: tests and fingerprints as before",
+                    paint.good("proved"),
+                    seconds(*secs)
+                ),
+            );
+        }
+        Rollback::Stuck { reason } => row(
+            "rollback",
+            &format!("{}: {}", paint.bad("STUCK"), wrapped(reason)),
+        ),
+        Rollback::NotReached => {
+            if record.mode == Mode::Rehearse {
+                row("rollback", &paint.doubt("not reached"));
+            }
+        }
+    }
+    let measured = record
+        .measured
+        .iter()
+        .map(|m| format!("{} {}", m.what, seconds(m.seconds)));
+    let measured = measured
+        .chain([format!("all {}", seconds(record.seconds))])
+        .collect::<Vec<_>>();
+    row("time", &wrapped(&measured.join(" · ")));
+    for outside in &record.outside_names {
+        let times = if outside.times > 1 {
+            format!(", {} times", outside.times)
+        } else {
+            String::new()
+        };
+        let said = format!(
+            "{} asked for {} in {}{times}: refused",
+            outside.asker, outside.name, outside.stage
+        );
+        row("outside", &wrapped(&said));
+    }
+    for left in &record.leftovers {
+        row(
+            "leftover",
+            &wrapped(&format!(
+                "{}: {}; `rehearse sweep` removes it",
+                left.what, left.reason
+            )),
+        );
+    }
+    if let Some(kept) = &record.kept {
+        let containers = kept
+            .containers
+            .iter()
+            .map(|(service, name)| format!("{service} = {name}"));
+        let containers = containers.collect::<Vec<_>>().join(", ");
+        row(
+            "kept",
+            &wrapped(&format!(
+                "staging is up until {}: {containers}",
+                lines::minute(kept.expires)
+            )),
+        );
+    }
+    let dir = one_line(&record.dir);
+    row("evidence", &format!("{dir}/report.html"));
+    row(
+        "",
+        &paint.dim("record.json, junit.xml, events.jsonl and logs/ lie beside it"),
+    );
+    if let Some(next) = next(record) {
+        row("next", &paint.bold(&wrapped(&next)));
+    }
+    out.push('\n');
+}
+
+/// The verdict's own help; after a pass, the gate.
+fn next(record: &Record) -> Option<String> {
+    let gate = || {
+        let package = record.artefacts.iter().find(|a| a.role == "package")?;
+        Some(format!(
+            "`rehearse gate --package {}` lets exactly this package through",
+            package.path
+        ))
+    };
+    match (
+        record.verdict.outcome,
+        record.mode,
+        &record.verdict.rollback,
+    ) {
+        (_, _, Rollback::Stuck { .. }) => {
+            let then = record
+                .verdict
+                .help
+                .as_ref()
+                .map(|h| format!("; then: {h}"))
+                .unwrap_or_default();
+            Some(format!("do not deploy: nobody has seen the way back{then}"))
+        }
+        (Outcome::Passed, Mode::Rehearse, Rollback::Proved { .. }) => gate(),
+        (Outcome::Passed, _, _) => None,
+        (Outcome::Failed | Outcome::Invalid, _, _) => {
+            let container = record
+                .kept
+                .as_ref()
+                .and_then(|kept| kept.containers.values().next());
+            match container {
+                Some(name) => Some(format!(
+                    "`docker exec -it {name} sh` looks inside; `rehearse sweep` removes it"
+                )),
+                None => record.verdict.help.clone(),
+            }
+        }
+    }
+}

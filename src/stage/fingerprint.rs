@@ -1,0 +1,206 @@
+//! What a snapshot looks like, so that a rollback can be compared with it instead of believed.
+//!
+//! A restored database is described by its schema and the exact number of rows of each table; a volume of files by
+//! a digest over names, owners, permissions and contents. A database's own data volume is not digested: a running
+//! server writes to it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Bad;
+use super::run::Run;
+use crate::agent::protocol::Fingerprint;
+use crate::engine::{Attach, ContainerSpec, ExecSpec, VolumeAt};
+use crate::event::Owner;
+use crate::plan::model::RestoreTarget;
+use crate::staging::{Ended, Generation, Staging};
+use crate::state::{Branch, agent};
+
+/// For one question to a database.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The schema as `pg_dump` writes it, without the token that it makes up anew each time (PostgreSQL 15.14 and later),
+/// then the exact row count of each table. `\gexec` runs each row of the query as a statement.
+const DESCRIBE: &str = r#"set -e
+pg_dump -w -U "$1" -d "$2" --schema-only | grep -v -e '^\\restrict ' -e '^\\unrestrict ' -e '^-- Dumped '
+psql -X -A -t -q -w -v ON_ERROR_STOP=1 -U "$1" -d "$2" <<'SQL'
+select format('select %L, count(*) from %I.%I', schemaname || '.' || tablename, schemaname, tablename)
+from pg_catalog.pg_tables
+where schemaname not in ('pg_catalog', 'information_schema')
+order by schemaname, tablename
+\gexec
+SQL
+"#;
+
+/// The volumes of files: all but those of services with a restored database.
+fn file_volumes<'a>(run: &Run, generation: &'a Generation) -> Vec<(&'a str, &'a Branch)> {
+    let databases: Vec<&str> = database_services(run);
+    let of_databases: Vec<String> = generation
+        .services
+        .iter()
+        .filter(|running| databases.contains(&running.blueprint.service.name.as_str()))
+        .flat_map(|running| {
+            running
+                .blueprint
+                .service
+                .volumes_with(&running.blueprint.facts)
+        })
+        .map(|(name, _)| name)
+        .collect();
+    let archives: Vec<&str> = run
+        .order
+        .plan
+        .restores
+        .iter()
+        .filter_map(|restore| match &restore.target {
+            RestoreTarget::Archive { volume } => Some(volume.as_str()),
+            RestoreTarget::Postgres { .. } => None,
+        })
+        .collect();
+    generation
+        .branches
+        .iter()
+        .filter(|(name, _)| archives.contains(&name.as_str()) || !of_databases.contains(name))
+        .map(|(name, branch)| (name.as_str(), branch))
+        .collect()
+}
+
+fn database_services(run: &Run) -> Vec<&str> {
+    run.order
+        .plan
+        .restores
+        .iter()
+        .filter_map(|restore| match &restore.target {
+            RestoreTarget::Postgres { service, .. } => Some(service.as_str()),
+            RestoreTarget::Archive { .. } => None,
+        })
+        .collect()
+}
+
+/// Digests the volumes of files of a generation, at a moment when nothing writes to them.
+pub(super) async fn of_files(
+    run: &Run,
+    staging: &Staging,
+    generation: &Generation,
+) -> Result<BTreeMap<String, String>, Bad> {
+    let volumes = file_volumes(run, generation);
+    if volumes.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let ground = &staging.ground;
+    let name = ground.names.of(&format!("{}-fingerprint", generation.name));
+    let mut spec = ContainerSpec::new(name, &staging.agent_image, Attach::None);
+    let mut command = agent(&["fingerprint"]);
+    for (index, (_, branch)) in volumes.iter().enumerate() {
+        let target = format!("/v/{index}");
+        command.push(target.clone());
+        spec.volumes.push(VolumeAt {
+            volume: branch.volume.clone(),
+            target,
+            read_only: true,
+        });
+    }
+    spec.command = Some(command);
+    let output = ground.engine.run_once(&spec, &ground.labels).await?;
+    let mut parts = BTreeMap::new();
+    for ((volume, _), line) in volumes.iter().zip(output.lines()) {
+        let result: Result<Fingerprint, String> =
+            serde_json::from_str(line).map_err(|error| unreadable(volume, &error.to_string()))?;
+        let fingerprint = result.map_err(|error| unreadable(volume, &error))?;
+        parts.insert(format!("volume {volume}"), fingerprint.digest);
+    }
+    if parts.len() != volumes.len() {
+        return Err(unreadable("all", "the helper answered for fewer volumes"));
+    }
+    Ok(parts)
+}
+
+fn unreadable(volume: &str, error: &str) -> Bad {
+    Bad::new(
+        Owner::Engine,
+        format!("cannot take the fingerprint of volume {volume}: {error}"),
+    )
+}
+
+/// Describes the restored databases of a generation that runs. The description itself is returned beside its
+/// digest, so that a difference can be shown.
+pub(super) async fn of_databases(
+    run: &Run,
+    staging: &Staging,
+    generation: &Generation,
+) -> Result<BTreeMap<String, String>, Bad> {
+    let mut parts = BTreeMap::new();
+    for restore in &run.order.plan.restores {
+        let RestoreTarget::Postgres {
+            service,
+            database,
+            user,
+            ..
+        } = &restore.target
+        else {
+            continue;
+        };
+        let Some(running) = generation
+            .services
+            .iter()
+            .find(|running| running.blueprint.service.name == *service)
+        else {
+            continue;
+        };
+        let mut environment = BTreeMap::new();
+        if let Some(password) = running.blueprint.service.environment.get("POSTGRES_PASSWORD") {
+            environment.insert("PGPASSWORD".to_owned(), password.clone());
+        }
+        let spec = ExecSpec {
+            command: ["sh", "-c", DESCRIBE, "sh", user, database]
+                .map(str::to_owned)
+                .to_vec(),
+            environment,
+            ..ExecSpec::default()
+        };
+        let failed = |why: String| {
+            Bad::new(
+                Owner::Staging,
+                format!("cannot take the fingerprint of database {}: {why}", restore.name),
+            )
+        };
+        // The digest is over the lines as they come: a description may be longer than what is kept of an output.
+        let mut lines = Vec::new();
+        let ended = staging
+            .ground
+            .exec_within(&running.container, &spec, PATIENCE, |line| {
+                if line.output == crate::event::Output::Stdout {
+                    lines.push(line.line);
+                }
+            })
+            .await?;
+        match ended {
+            Ended::ByItself(outcome) if outcome.exit_code == 0 && outcome.stderr.is_empty() => {}
+            Ended::ByItself(outcome) => return Err(failed(outcome.last_words())),
+            Ended::Killed => return Err(failed(format!("no answer within {PATIENCE:?}"))),
+        }
+        let counts = lines
+            .iter()
+            .rposition(|line| line.starts_with("--") || line.ends_with(';'))
+            .map_or(0, |last_of_schema| last_of_schema + 1);
+        let (schema, rows) = lines.split_at(counts);
+        parts.insert(
+            format!("schema of {}", restore.name),
+            crate::digest::sha256(schema.join("\n")),
+        );
+        let rows: Vec<&String> = rows.iter().filter(|line| !line.is_empty()).collect();
+        if rows.is_empty() {
+            return Err(failed("no table was counted".to_owned()));
+        }
+        for row in rows {
+            let Some((table, count)) = row.rsplit_once('|') else {
+                return Err(failed(format!("`{row}` is not a row count")));
+            };
+            parts.insert(
+                format!("rows of {} {table}", restore.name),
+                count.to_owned(),
+            );
+        }
+    }
+    Ok(parts)
+}

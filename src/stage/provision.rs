@@ -1,0 +1,117 @@
+//! The network, the agent and the images of staging.
+
+use std::collections::BTreeMap;
+
+use super::Bad;
+use super::run::Run;
+use crate::engine::{EngineError, ImageFacts, Obtained, Purpose};
+use crate::event::{EventKind, Output, Owner, Stage};
+use crate::plan::model::Image;
+use crate::staging::{Ground, Staging, StagingNetwork};
+use crate::state::{BaseStore, StateStore};
+
+/// Volumes that nothing restored begin as branches of this one, which is always empty.
+const EMPTY_VOLUME: &str = "rehearse-empty";
+
+/// Runs the stage.
+pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
+    let ground = run.ground()?.clone();
+    let agent_image = run
+        .order
+        .agent
+        .ensure_image(&ground.engine, &ground.facts.architecture)
+        .await?;
+    let network = async {
+        StagingNetwork::open(&ground, &agent_image, run.order.without_isolation).await
+    };
+    let state = probe(&ground, &agent_image);
+    let images = images(&ground);
+    let (network, state, images) = tokio::join!(network, state, images);
+    let (network, state, images) = (network?, state?, images?);
+    ground.recorder.emit(EventKind::EngineFound {
+        version: ground.facts.version.clone(),
+        api: ground.facts.api.clone(),
+        storage: ground.facts.storage.clone(),
+        branches: state.branching.name().to_owned(),
+    });
+    run.staging = Some(Staging {
+        bases: BaseStore::new(ground.engine.clone(), ground.labels.clone()),
+        ground,
+        agent_image,
+        network,
+        images,
+        state,
+        frozen: BTreeMap::new(),
+    });
+    Ok(())
+}
+
+async fn probe(ground: &Ground, agent_image: &str) -> Result<StateStore, EngineError> {
+    let empty = ground
+        .engine
+        .create_volume(EMPTY_VOLUME, &ground.labels, Purpose::Shared, Default::default())
+        .await?;
+    StateStore::probe(
+        ground.engine.clone(),
+        ground.labels.clone(),
+        agent_image.to_owned(),
+        &empty,
+    )
+    .await
+}
+
+/// The frozen content of a volume that nothing restored.
+pub(super) async fn empty_volume(ground: &Ground) -> Result<crate::state::Frozen, EngineError> {
+    let empty = ground
+        .engine
+        .create_volume(EMPTY_VOLUME, &ground.labels, Purpose::Shared, Default::default())
+        .await?;
+    Ok(crate::state::Frozen::of(&empty))
+}
+
+/// One image after the other: builds share layers, and the second finds what the first has made.
+async fn images(ground: &Ground) -> Result<BTreeMap<String, ImageFacts>, Bad> {
+    let mut images = BTreeMap::new();
+    for service in &ground.plan.stack.services {
+        let facts = image(ground, &format!("service `{}`", service.name), &service.image).await?;
+        images.insert(service.name.clone(), facts);
+    }
+    if let (Some(bastion), Some(_)) = (&ground.plan.bastion, &ground.plan.package) {
+        image(ground, "the bastion", &bastion.image).await?;
+    }
+    Ok(images)
+}
+
+/// Makes sure that one image is present; what a pull or a build says goes to the reader as it comes.
+pub(super) async fn image(ground: &Ground, whose: &str, image: &Image) -> Result<ImageFacts, Bad> {
+    let source = format!("image {}", image.reference);
+    let got = ground
+        .engine
+        .ensure_image(image, |line| {
+            ground.recorder.emit(EventKind::OutputLine {
+                stage: Stage::Provision,
+                source: source.clone(),
+                output: Output::Stdout,
+                line,
+            });
+        })
+        .await;
+    match got {
+        Ok((facts, Obtained::Present)) => Ok(facts),
+        Ok((facts, Obtained::Pulled)) => {
+            ground.note(format!("pulled {}", image.reference));
+            Ok(facts)
+        }
+        Ok((facts, Obtained::Built)) => {
+            ground.note(format!("built {}", image.reference));
+            Ok(facts)
+        }
+        // The engine answered: what it could not do is what the stack asked for.
+        Err(error) => {
+            let mut bad = Bad::from(&error);
+            bad.owner = Owner::Stack;
+            bad.reason = format!("the image of {whose} is not to be had: {error}");
+            Err(bad)
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Back to the snapshot, timed, and proved: the same tests and the same fingerprints as before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use super::run::{Keep, Run, not_passed, out_of_order, passed};
+use super::suite::{run_tests, tests_at};
+use super::{Bad, fingerprint, snapshot};
+use crate::check::model::When;
+use crate::event::{CaseStatus, EventKind, Mismatch, Owner, Stage};
+
+/// Runs the stage.
+pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
+    let target = run.snapshot.take().ok_or_else(out_of_order)?;
+    let begun = Instant::now();
+    if let Some(generation) = run.generation.take() {
+        leave(run, generation).await?;
+    }
+    let staging = run.staging.as_mut().ok_or_else(out_of_order)?;
+    staging.frozen.clone_from(&target.frozen);
+    let (generation, files) =
+        snapshot::relaunch(run, "rollback", target.blueprints.clone(), Owner::Engine).await?;
+    run.generation = Some(generation);
+    let seconds = begun.elapsed().as_secs_f64();
+    run.recorder.emit(EventKind::Measured {
+        what: "rollback to healthy".to_owned(),
+        seconds,
+    });
+    run.case(
+        Stage::Rollback,
+        passed(Stage::Rollback, "the services are healthy again", seconds, None),
+    );
+
+    let mut fingerprints = files;
+    fingerprints
+        .extend(fingerprint::of_databases(run, run.staging()?, run.generation()?).await?);
+    run.recorder.emit(EventKind::Fingerprint {
+        of: "rollback".to_owned(),
+        parts: fingerprints.clone(),
+    });
+    let differences = compare(&target.fingerprints, &fingerprints);
+    let name = "everything is as it was at the snapshot";
+    let equal = if differences.is_empty() {
+        let figure = format!("{} fingerprints equal", fingerprints.len());
+        run.case(
+            Stage::Rollback,
+            passed(Stage::Rollback, name, 0.0, Some(figure)),
+        );
+        Ok(())
+    } else {
+        let first = &differences[0];
+        let reason = format!(
+            "after the rollback {} is not as it was at the snapshot ({} of {} fingerprints differ)",
+            first.what,
+            differences.len(),
+            fingerprints.len()
+        );
+        let mut case = not_passed(Stage::Rollback, name, CaseStatus::Failed, 0.0, &reason);
+        case.mismatches = differences;
+        run.case(Stage::Rollback, case);
+        Err(Bad::new(Owner::Engine, reason))
+    };
+    let shown = run_tests(run, Stage::Rollback, When::Rollback).await?;
+    equal?;
+    let total = tests_at(run, When::Rollback).len();
+    match shown.sentence(total) {
+        None => Ok(()),
+        Some(sentence) => Err(Bad::new(
+            Owner::Engine,
+            format!("after the rollback {sentence}"),
+        )),
+    }
+}
+
+/// Gets what the deploy left out of the way: at once, for nothing in it is wanted any more; or, where it may have to
+/// be kept for people to look at, stopped but not removed.
+async fn leave(run: &mut Run, generation: crate::staging::Generation) -> Result<(), Bad> {
+    let staging = run.staging()?;
+    let engine = &staging.ground.engine;
+    let kills = generation
+        .services
+        .iter()
+        .map(|running| engine.kill_container(&running.container));
+    futures_util::future::try_join_all(kills).await?;
+    run.save_logs(&generation).await?;
+    match run.order.keep {
+        Keep::Never => run.staging()?.discard(&generation).await?,
+        Keep::OnFailure | Keep::Always => run.carnage = Some(generation),
+    }
+    Ok(())
+}
+
+/// Every part that is not the same in both.
+fn compare(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> Vec<Mismatch> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let show = |value: Option<&String>| value.map_or_else(|| "not there".to_owned(), Clone::clone);
+    names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name))
+        .map(|name| Mismatch {
+            what: name.clone(),
+            expected: show(before.get(name)),
+            seen: show(after.get(name)),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compare;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn what_changed_vanished_or_came_is_a_difference() {
+        let parts = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect()
+        };
+        let before = parts(&[("a", "1"), ("b", "2"), ("c", "3")]);
+        assert_eq!(compare(&before, &before), []);
+        let after = parts(&[("a", "1"), ("b", "9"), ("d", "4")]);
+        let named: Vec<String> = compare(&before, &after)
+            .into_iter()
+            .map(|difference| {
+                format!("{} {} {}", difference.what, difference.expected, difference.seen)
+            })
+            .collect();
+        assert_eq!(named, ["b 2 9", "c 3 not there", "d not there 4"]);
+    }
+}

@@ -1,0 +1,201 @@
+//! What a run knows while it runs. Each stage fills in its part; what is missing was not reached.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Bad;
+use crate::check::model::BaselineSeen;
+use crate::event::{Case, CaseStatus, EventKind, Mode, Owner, Stage};
+use crate::plan::model::Plan;
+use crate::report::Recorder;
+use crate::restore::BackupFacts;
+use crate::staging::{AgentBinary, Blueprint, Generation, Ground, Staging};
+use crate::state::Frozen;
+
+/// What to do with staging at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Remove it.
+    Never,
+    /// Leave it up where the verdict is not passed.
+    OnFailure,
+    /// Leave it up.
+    Always,
+}
+
+/// What a run is asked to do.
+#[derive(Debug)]
+pub struct Order {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Rehearse or check a backup.
+    pub mode: Mode,
+    /// The run's id, which is part of all its names.
+    pub names: crate::staging::Names,
+    /// The files the plan was made from, with their roles.
+    pub files: Vec<(String, PathBuf)>,
+    /// `DOCKER_HOST`, where it is set.
+    pub docker_host: Option<String>,
+    /// The executable that becomes the agent.
+    pub agent: AgentBinary,
+    /// Whether to leave staging up.
+    pub keep: Keep,
+    /// When kept or leaked resources may be swept.
+    pub expires: Timestamp,
+    /// Where record, logs and reports lie.
+    pub dir: PathBuf,
+    /// Leaves the isolation option of the network out, so that the isolate stage can be seen to fail.
+    pub without_isolation: bool,
+}
+
+/// The point to which rollback returns.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// All volumes.
+    pub frozen: BTreeMap<String, Frozen>,
+    /// All services, each with the image of its container's filesystem.
+    pub blueprints: Vec<Blueprint>,
+    /// From a volume's or database's name to its fingerprint.
+    pub fingerprints: BTreeMap<String, String>,
+}
+
+/// A run in progress.
+pub struct Run {
+    /// What it is asked to do.
+    pub order: Order,
+    /// Where events go.
+    pub recorder: Arc<Recorder>,
+    /// From preflight.
+    pub ground: Option<Ground>,
+    /// From preflight, in the order of the plan's restores.
+    pub backups: Vec<BackupFacts>,
+    /// From provision.
+    pub staging: Option<Staging>,
+    /// From baseline; replaced by snapshot, changed by deploy, replaced by rollback.
+    pub generation: Option<Generation>,
+    /// From baseline.
+    pub baseline_seen: BaselineSeen,
+    /// From snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// From deploy: the first component after which a test was seen to fail, by the test's name.
+    pub first_broken_by: BTreeMap<String, String>,
+    /// What stood there before the rollback, stopped but not removed, because it may have to be kept.
+    pub carnage: Option<Generation>,
+}
+
+impl Run {
+    /// Nothing done yet.
+    pub const fn new(order: Order, recorder: Arc<Recorder>) -> Self {
+        Self {
+            order,
+            recorder,
+            ground: None,
+            backups: Vec::new(),
+            staging: None,
+            generation: None,
+            baseline_seen: BaselineSeen::new(),
+            snapshot: None,
+            first_broken_by: BTreeMap::new(),
+            carnage: None,
+        }
+    }
+
+    /// The ground, which every stage after preflight has.
+    ///
+    /// # Errors
+    /// When a stage runs out of order: a defect of ours, said rather than panicked about.
+    pub fn ground(&self) -> Result<&Ground, Bad> {
+        self.ground.as_ref().ok_or_else(out_of_order)
+    }
+
+    /// The staging, which every stage after provision has.
+    ///
+    /// # Errors
+    /// When a stage runs out of order.
+    pub fn staging(&self) -> Result<&Staging, Bad> {
+        self.staging.as_ref().ok_or_else(out_of_order)
+    }
+
+    /// The live generation, which every stage after baseline has.
+    ///
+    /// # Errors
+    /// When a stage runs out of order.
+    pub fn generation(&self) -> Result<&Generation, Bad> {
+        self.generation.as_ref().ok_or_else(out_of_order)
+    }
+
+    /// Reports a case of a stage's own suite.
+    pub fn case(&self, stage: Stage, case: Case) {
+        self.recorder.emit(EventKind::CaseFinished { stage, case });
+    }
+
+    /// Saves the whole logs of a generation's services below the run's folder.
+    ///
+    /// # Errors
+    /// When the engine does not give them, or they cannot be written.
+    pub async fn save_logs(&self, generation: &Generation) -> Result<(), Bad> {
+        let ground = self.ground()?;
+        let folder = self.order.dir.join("logs");
+        let unwritten = |error: std::io::Error| {
+            Bad::new(
+                Owner::Engine,
+                format!("cannot write logs to `{}`: {error}", folder.display()),
+            )
+        };
+        tokio::fs::create_dir_all(&folder).await.map_err(unwritten)?;
+        for running in &generation.services {
+            let text = match ground.engine.container_log(&running.container, None).await {
+                Ok(text) => text,
+                // A service whose container was never made has no log.
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let name = format!("{}-{}.log", generation.name, running.blueprint.service.name);
+            tokio::fs::write(folder.join(name), text)
+                .await
+                .map_err(unwritten)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn out_of_order() -> Bad {
+    Bad::new(
+        Owner::Engine,
+        "a stage was run before the stage that it builds on (a defect of rehearse)",
+    )
+}
+
+/// A case of a stage's own suite that holds.
+pub(super) fn passed(stage: Stage, name: impl Into<String>, seconds: f64, figure: Option<String>) -> Case {
+    Case {
+        suite: stage.name().to_owned(),
+        name: name.into(),
+        status: CaseStatus::Passed,
+        seconds,
+        message: figure,
+        mismatches: Vec::new(),
+        component: None,
+        location: None,
+        output: None,
+        evidence: Vec::new(),
+    }
+}
+
+/// A case of a stage's own suite that does not hold, or could not be determined.
+pub(super) fn not_passed(
+    stage: Stage,
+    name: impl Into<String>,
+    status: CaseStatus,
+    seconds: f64,
+    message: impl Into<String>,
+) -> Case {
+    Case {
+        status,
+        message: Some(message.into()),
+        ..passed(stage, name, seconds, None)
+    }
+}

@@ -1,0 +1,89 @@
+//! Removes everything that the run made, or leaves staging up on request.
+
+use std::collections::BTreeMap;
+
+use super::Bad;
+use super::run::{Keep, Run};
+use crate::event::{EventKind, Owner};
+use crate::staging::Generation;
+use crate::verdict::{Outcome, Verdict};
+
+/// Runs the stage.
+pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
+    let Some(ground) = run.ground.clone() else {
+        return Ok(());
+    };
+    let keep = match run.order.keep {
+        Keep::Never => false,
+        Keep::Always => true,
+        Keep::OnFailure => Verdict::of(&run.recorder.events()).outcome != Outcome::Passed,
+    };
+    if let Some(staging) = &run.staging {
+        // Half-restored volumes are nobody's, also when staging is kept.
+        staging.bases.abandon().await?;
+    }
+    if keep && run.staging.is_some() {
+        return leave_up(run).await;
+    }
+    if let Some(generation) = run.generation.take() {
+        // A log that cannot be read must not keep the rest from being removed.
+        if let Err(bad) = run.save_logs(&generation).await {
+            ground.note(format!("a log could not be saved: {bad}"));
+        }
+    }
+    run.staging = None;
+    let swept = ground.engine.remove_run(ground.labels.run()).await?;
+    if swept.left.is_empty() {
+        return Ok(());
+    }
+    for (what, reason) in &swept.left {
+        run.recorder.emit(EventKind::Leftover {
+            what: what.to_string(),
+            reason: reason.clone(),
+        });
+    }
+    Err(Bad::new(
+        Owner::Engine,
+        format!("{} things of this run could not be removed", swept.left.len()),
+    )
+    .with_help("`rehearse sweep` removes them as soon as the engine lets it"))
+}
+
+/// Leaves up what the deploy left (the rollback was proved on branches of its own), marked as kept.
+async fn leave_up(run: &mut Run) -> Result<(), Bad> {
+    let ground = run.ground()?.clone();
+    let (carnage, current) = (run.carnage.take(), run.generation.take());
+    let kept: Option<Generation> = match (carnage, current) {
+        (Some(carnage), proved) => {
+            if let Some(proved) = proved {
+                run.save_logs(&proved).await?;
+                run.staging()?.discard(&proved).await?;
+            }
+            // In their order; a service that the deploy broke stays as it is, that is what people want to see.
+            for running in &carnage.services {
+                if let Err(error) = ground.engine.start_container(&running.container).await {
+                    ground.note(error.to_string());
+                }
+            }
+            Some(carnage)
+        }
+        (None, current) => current,
+    };
+    let expires = run.order.expires;
+    ground.engine.keep_run(&ground.labels, expires).await?;
+    let containers: BTreeMap<String, String> = kept
+        .iter()
+        .flat_map(|generation| &generation.services)
+        .map(|running| {
+            (
+                running.blueprint.service.name.clone(),
+                running.container.clone(),
+            )
+        })
+        .collect();
+    run.recorder.emit(EventKind::Kept {
+        expires,
+        containers,
+    });
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! The bastion: the container from which steps run by default, with the package at `/package`.
+
+use std::time::Duration;
+
+use super::{Ground, StagingNetwork};
+use crate::engine::{
+    Attach, ContainerSpec, EngineError, ExecLine, ExecOutcome, ExecSpec, HostPaths, Purpose,
+    VolumeAt,
+};
+use crate::plan::model::Package;
+
+/// Waits for ever and ends at once when asked. It needs no more than the shell that steps need anyway.
+const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
+
+/// Where the package lies in the bastion.
+pub const PACKAGE_FOLDER: &str = "/package";
+
+/// A running bastion.
+#[derive(Debug)]
+pub struct Bastion {
+    container: String,
+}
+
+/// How a command in a container ended, or that its time was over.
+#[derive(Debug)]
+pub enum Ended {
+    /// By itself.
+    ByItself(ExecOutcome),
+    /// It was killed, with everything it had started, after its time was over.
+    Killed,
+}
+
+impl Bastion {
+    /// Fills a volume with the package, and starts a bastion that has it read-only.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn open(
+        ground: &Ground,
+        network: &StagingNetwork,
+        agent_image: &str,
+        image: &str,
+        package: &Package,
+    ) -> Result<Self, EngineError> {
+        let engine = &ground.engine;
+        let volume = ground.names.of("package");
+        engine
+            .create_volume(&volume, &ground.labels, Purpose::Run, Default::default())
+            .await?;
+        let filler = ground.names.of("package-filler");
+        let mut spec = ContainerSpec::new(&filler, agent_image, Attach::None);
+        // It is never started: the engine fills the volumes of a container that exists.
+        spec.command = Some(crate::state::agent(&["idle"]));
+        spec.volumes = vec![VolumeAt {
+            volume: volume.clone(),
+            target: "/v".into(),
+            read_only: false,
+        }];
+        engine.create_container(&spec, &ground.labels).await?;
+        let paths = HostPaths {
+            source: package.root.clone(),
+            target: "/v".into(),
+            owner: (0, 0),
+            mode: None,
+        };
+        engine.upload_paths(&filler, paths).await?;
+        engine.remove_container(&filler).await?;
+
+        let container = ground.names.of("bastion");
+        let attach = Attach::Network {
+            name: network.name.clone(),
+            aliases: vec!["bastion".to_owned()],
+            dns: Some(network.resolver),
+        };
+        let mut spec = ContainerSpec::new(&container, image, attach);
+        spec.entrypoint = Some(vec!["/bin/sh".into(), "-c".into(), IDLE.into()]);
+        spec.command = Some(Vec::new());
+        spec.init = true;
+        spec.hostname = Some("bastion".into());
+        spec.working_dir = Some(PACKAGE_FOLDER.into());
+        if let Some(bastion) = &ground.plan.bastion {
+            spec.environment = bastion.environment.clone();
+        }
+        spec.volumes = vec![VolumeAt {
+            volume,
+            target: PACKAGE_FOLDER.into(),
+            read_only: true,
+        }];
+        engine.create_container(&spec, &ground.labels).await?;
+        engine.start_container(&container).await?;
+        let state = engine.container_state(&container).await?;
+        if !state.running {
+            let said = engine.container_log(&container, Some(5)).await?;
+            return Err(EngineError::new(
+                "start the bastion",
+                format!("it ended at once: {}", said.trim()),
+            )
+            .with_help("the bastion's image needs /bin/sh and sleep"));
+        }
+        ground.learn_address(state.address, "bastion");
+        Ok(Self { container })
+    }
+
+    /// The engine's name of its container.
+    pub fn container(&self) -> &str {
+        &self.container
+    }
+}
+
+impl Ground {
+    /// Runs a command in a container with a deadline. When the time is over the whole container is killed: a
+    /// process cannot be trusted to take its children with it.
+    ///
+    /// # Errors
+    /// When the engine could not run it.
+    pub async fn exec_within(
+        &self,
+        container: &str,
+        spec: &ExecSpec,
+        limit: Duration,
+        line: impl FnMut(ExecLine) + Send,
+    ) -> Result<Ended, EngineError> {
+        let run = self.engine.exec(container, spec, line);
+        match tokio::time::timeout(limit, run).await {
+            Ok(outcome) => Ok(Ended::ByItself(outcome?)),
+            Err(_) => {
+                self.engine.kill_container(container).await?;
+                Ok(Ended::Killed)
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A staging that is alive: its network, its agent, its services and the branches they write to.
+//!
+//! Stages drive it; nothing here decides what a result means.
+
+mod agent_image;
+mod agent_link;
+mod bastion;
+mod naming;
+mod network;
+mod service;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use agent_image::AgentBinary;
+pub use agent_link::AgentLink;
+pub use bastion::{Bastion, Ended, PACKAGE_FOLDER};
+pub use naming::Names;
+pub use network::StagingNetwork;
+pub use service::{Blueprint, Generation, Running, StartError};
+
+use crate::engine::{Engine, EngineFacts, ImageFacts, Labels};
+use crate::event::{EventKind, Stage};
+use crate::plan::model::Plan;
+use crate::report::Recorder;
+use crate::state::{BaseStore, Frozen, StateStore};
+
+/// What every part of a run needs.
+#[derive(Clone)]
+pub struct Ground {
+    /// What is to be done.
+    pub plan: Arc<Plan>,
+    /// The engine.
+    pub engine: Engine,
+    /// What the engine said of itself.
+    pub facts: Arc<EngineFacts>,
+    /// The labels of this run.
+    pub labels: Labels,
+    /// The names of this run's resources.
+    pub names: Names,
+    /// Where events go.
+    pub recorder: Arc<Recorder>,
+    /// The stage that is running: background tasks name it in their events.
+    pub stage: Arc<Mutex<Stage>>,
+    /// From address to the service or container that has it.
+    pub addresses: Arc<Mutex<HashMap<IpAddr, String>>>,
+}
+
+impl Ground {
+    /// The stage that is running.
+    pub fn current_stage(&self) -> Stage {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A word to the reader.
+    pub fn note(&self, text: impl Into<String>) {
+        self.recorder.emit(EventKind::Note {
+            stage: self.current_stage(),
+            text: text.into(),
+        });
+    }
+
+    /// Remembers whose address this is.
+    pub fn learn_address(&self, address: Option<IpAddr>, name: &str) {
+        if let Some(address) = address {
+            self.addresses
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(address, name.to_owned());
+        }
+    }
+}
+
+/// A staging in the making: each stage fills in its part.
+pub struct Staging {
+    /// What every part needs.
+    pub ground: Ground,
+    /// The agent's image.
+    pub agent_image: String,
+    /// The network and its agent.
+    pub network: StagingNetwork,
+    /// The services' images.
+    pub images: BTreeMap<String, ImageFacts>,
+    /// Branches.
+    pub state: StateStore,
+    /// Bases.
+    pub bases: BaseStore,
+    /// What the next generation's volumes branch from, by the stack's name for them.
+    pub frozen: BTreeMap<String, Frozen>,
+}

@@ -1,0 +1,105 @@
+//! The isolated network and the agent on it.
+
+use std::net::IpAddr;
+
+use futures_util::StreamExt;
+use tokio::task::JoinHandle;
+
+use super::{AgentLink, Ground};
+use crate::agent::protocol::RefusedName;
+use crate::engine::{Attach, ContainerSpec, EngineError};
+use crate::event::EventKind;
+use crate::state::agent;
+
+/// The network's agent has these names on it; no service may take them.
+const AGENT_NAME: &str = "rehearse-agent";
+
+/// An isolated network with its agent at work.
+pub struct StagingNetwork {
+    /// The engine's name of the network.
+    pub name: String,
+    /// The agent's container.
+    pub agent_container: String,
+    /// The agent's address: every other container's resolver.
+    pub resolver: IpAddr,
+    /// Asks the agent.
+    pub agent: AgentLink,
+    names_task: JoinHandle<()>,
+}
+
+impl Drop for StagingNetwork {
+    fn drop(&mut self) {
+        // It follows a log of a container that teardown removes.
+        self.names_task.abort();
+    }
+}
+
+impl StagingNetwork {
+    /// Makes the network and starts its agent. `host_reachable` leaves the isolation option out: only the test of
+    /// the isolate stage wants it.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn open(
+        ground: &Ground,
+        agent_image: &str,
+        host_reachable: bool,
+    ) -> Result<Self, EngineError> {
+        let name = ground.names.of("net");
+        ground
+            .engine
+            .create_isolated_network(&name, &ground.labels, &ground.facts, host_reachable)
+            .await?;
+        let container = ground.names.of("agent");
+        let attach = Attach::Network {
+            name: name.clone(),
+            aliases: vec![AGENT_NAME.to_owned()],
+            dns: None,
+        };
+        let mut spec = ContainerSpec::new(&container, agent_image, attach);
+        spec.command = Some(agent(&["serve"]));
+        ground.engine.create_container(&spec, &ground.labels).await?;
+        ground.engine.start_container(&container).await?;
+        let state = ground.engine.container_state(&container).await?;
+        let Some(resolver) = state.address else {
+            let said = ground.engine.container_log(&container, Some(5)).await?;
+            return Err(EngineError::new(
+                format!("start the agent `{container}`"),
+                format!("it has no address on the network: {}", said.trim()),
+            ));
+        };
+        ground.learn_address(Some(resolver), AGENT_NAME);
+        let agent = AgentLink::open(&ground.engine, &container).await?;
+        let names_task = tokio::spawn(follow_names(ground.clone(), container.clone()));
+        Ok(Self {
+            name,
+            agent_container: container,
+            resolver,
+            agent,
+            names_task,
+        })
+    }
+}
+
+/// Each outside name that somebody in staging asks for becomes an event.
+async fn follow_names(ground: Ground, container: String) {
+    let lines = ground.engine.follow_stdout(&container);
+    let mut lines = std::pin::pin!(lines);
+    while let Some(Ok(line)) = lines.next().await {
+        let Ok(refused) = serde_json::from_str::<RefusedName>(&line) else {
+            continue;
+        };
+        let asker = ground
+            .addresses
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .get(&refused.asker)
+            .cloned()
+            .unwrap_or_else(|| refused.asker.to_string());
+        ground.recorder.emit(EventKind::OutsideName {
+            stage: ground.current_stage(),
+            name: refused.name,
+            asker,
+        });
+    }
+}
