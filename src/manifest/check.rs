@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::manifest::load::{self, load, read};
+use crate::manifest::load::{self, read};
 use crate::manifest::package::{PackageManifest, load_package};
 use crate::manifest::problem::Problems;
 use crate::manifest::stack;
@@ -157,16 +157,29 @@ fn package(folder: &Path, path: &Path) -> Result<Checked, Problems> {
 }
 
 fn rehearsal(path: &Path) -> Result<Checked, Problems> {
-    let loaded = load(path)?;
+    let mut p = Problems::new();
+    let Some(loaded) = load::load_parts(path, &mut p) else {
+        return p.or(None);
+    };
     let mut notes = Vec::new();
-    let package = named_package(&loaded, &mut notes)?;
+    let package = named_package(&loaded, &mut notes, &mut p);
+    let package = package
+        .as_ref()
+        .map(|(manifest, facts)| (manifest, facts.clone()));
+    let plan = match plan::resolve(&loaded, package) {
+        Ok(plan) => Some(plan),
+        Err(problems) => {
+            p.extend(problems);
+            None
+        }
+    };
     for restore in &loaded.rehearsal.restores {
         let source = &restore.source.value;
         if !source.is_file() {
             notes.push(format!("the backup `{}` is not here", source.display()));
         }
     }
-    let plan = plan::resolve(&loaded, package)?;
+    let plan = p.or(plan)?;
     let mut found = vec![
         count(plan.stack.services.len(), "service"),
         count(plan.restores.len(), "restore"),
@@ -191,13 +204,11 @@ fn rehearsal(path: &Path) -> Result<Checked, Problems> {
 fn named_package(
     loaded: &load::Loaded,
     notes: &mut Vec<String>,
-) -> Result<Option<(PackageManifest, PackageFacts)>, Problems> {
-    let Some(at) = &loaded.rehearsal.package else {
-        return Ok(None);
-    };
+    p: &mut Problems,
+) -> Option<(PackageManifest, PackageFacts)> {
+    let at = loaded.rehearsal.package.as_ref()?;
     let path = &at.value;
     if path.is_dir() {
-        let manifest = load_package(path, path)?;
         let facts = PackageFacts {
             source: path.clone(),
             root: path.clone(),
@@ -205,21 +216,26 @@ fn named_package(
             files: 0,
             bytes: 0,
         };
-        return Ok(Some((manifest, facts)));
+        return match load_package(path, path) {
+            Ok(manifest) => Some((manifest, facts)),
+            Err(problems) => {
+                p.extend(problems);
+                None
+            }
+        };
     }
     if path.is_file() {
         notes.push(format!(
             "the package `{}` is packed: a run opens and checks it",
             path.display()
         ));
-        return Ok(None);
+        return None;
     }
     let problem = at
         .place
         .problem(format!("there is no package `{}`", path.display()));
-    Err(problem
-        .help("make it, or remove the key and use `--package`")
-        .into())
+    p.push(problem.help("make it, or remove the key and use `--package`"));
+    None
 }
 
 fn count(n: usize, what: &str) -> String {

@@ -32,10 +32,15 @@ impl<'n> Fields<'n> {
                 place: node.head().clone(),
                 what,
             }),
-            Kind::Empty | Kind::Null | Kind::Scalar { .. } | Kind::List(_) => {
+            Kind::Empty | Kind::Null => {
+                p.push(node.head().problem(format!("{what} is empty")));
+                None
+            }
+            Kind::Scalar { .. } | Kind::List(_) => {
+                let is = node.what();
                 p.push(
                     node.head()
-                        .problem(format!("{what} must be a mapping, this is {}", node.what())),
+                        .problem(format!("{what} must be a mapping, this is {is}")),
                 );
                 None
             }
@@ -376,5 +381,25 @@ pub(crate) fn json(node: &Arc<Node>) -> serde_json::Value {
                 .map(|entry| (entry.key.value.clone(), json(&entry.value)))
                 .collect(),
         ),
+    }
+}
+
+/// A flag that may only be what it is by default; anything else would be ignored.
+pub(crate) fn only(
+    f: &mut Fields<'_>,
+    key: &'static str,
+    value: bool,
+    why: &str,
+    p: &mut Problems,
+) {
+    let place = f.key_place(key).cloned();
+    if let (Some(given), Some(place)) = (f.opt(key, p, boolean), place)
+        && given != value
+    {
+        p.push(
+            place
+                .problem(format!("`{key}: {given}` is not supported"))
+                .help(why),
+        );
     }
 }

@@ -150,7 +150,7 @@ pub(crate) fn read_env(
 ) -> std::io::Result<Vars> {
     let source = Arc::new(Source {
         path: shown_as.to_path_buf(),
-        text: std::fs::read_to_string(path)?,
+        text: crate::manifest::load::read_text(path)?,
     });
     Ok(parse_env(&source, known, p))
 }

@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::manifest::check::Kind;
 use crate::manifest::place::{At, Place, Source};
-use crate::manifest::problem::{Problem, Problems};
+use crate::manifest::problem::Problems;
 use crate::manifest::rehearsal::{self, Into, Rehearsal};
 use crate::manifest::stack::{self, Stack};
 use crate::manifest::suggest;
 use crate::manifest::testplan::{self, TestPlan};
 use crate::manifest::tree::{self, Node};
 use crate::plan;
+
+/// Files above this are not written by people: 4 MiB.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// A rehearsal, its stack and its test plan, each read without a problem of its own.
 #[derive(Clone, Debug)]
@@ -80,46 +84,52 @@ impl rehearsal::RestoreEntry {
 /// # Errors
 /// Everything that is wrong in any of the files, and between them.
 pub fn load(rehearsal: &Path) -> Result<Loaded, Problems> {
-    let source = read(rehearsal, rehearsal)?;
     let mut p = Problems::new();
-    let Some(root) = tree(&source, &mut p) else {
-        return p.or(None);
+    let loaded = load_parts(rehearsal, &mut p);
+    if let Some(loaded) = &loaded {
+        // What does not fit together is as wrong as what is written wrong, and belongs into the same list.
+        p.extend(plan::cross_check(loaded, None));
+    }
+    p.or(loaded)
+}
+
+/// As much as can be read.
+pub(crate) fn load_parts(rehearsal: &Path, p: &mut Problems) -> Option<Loaded> {
+    let source = match read(rehearsal, rehearsal) {
+        Ok(source) => source,
+        Err(problems) => {
+            p.extend(problems);
+            return None;
+        }
     };
-    if root.get("rehearsal").is_none()
-        && let Some(other) = super::check::kind_of(&root)
-    {
+    let root = tree(&source, p)?;
+    if let Some(other) = super::check::kind_of(&root).filter(|other| *other != Kind::Rehearsal) {
         let problem = root
             .head()
             .problem(format!("this is {}, not a rehearsal", other.with_article()))
             .help("name the file that begins with `rehearsal:`");
-        return Err(problem.into());
+        p.push(problem);
+        return None;
     }
-    let Some(rehearsal) = rehearsal::decode(rehearsal, &root, &mut p) else {
-        return p.or(None);
-    };
+    let rehearsal = rehearsal::decode(rehearsal, &root, p)?;
     let stack = rehearsal.stack.as_ref().and_then(|at| {
-        let root = named(at, "services", "a stack (a Compose file)", &mut p)?;
-        stack::decode(&at.value, &root, &mut p)
+        let root = named(at, Kind::Stack, p)?;
+        stack::decode(&at.value, &root, p)
     });
     let testplan = rehearsal.testplan.as_ref().and_then(|at| {
-        let root = named(at, "testplan", "a test plan", &mut p)?;
-        testplan::decode(&at.value, &root, &mut p)
+        let root = named(at, Kind::Testplan, p)?;
+        testplan::decode(&at.value, &root, p)
     });
-    let testplan_missing = rehearsal.testplan.is_some() && testplan.is_none();
-    let loaded = Loaded {
+    Some(Loaded {
         rehearsal,
         stack,
         testplan,
-    };
-    if loaded.stack.is_some() && !testplan_missing {
-        // What does not fit together is as wrong as what is written wrong, and belongs into the same list.
-        p.extend(plan::cross_check(&loaded, None));
-    }
-    p.or(Some(loaded))
+    })
 }
 
-/// The tree of a file that another file names; `key` is what makes it what it should be.
-fn named(at: &At<PathBuf>, key: &str, what: &str, p: &mut Problems) -> Option<Arc<Node>> {
+/// The tree of a file that another file names.
+fn named(at: &At<PathBuf>, kind: Kind, p: &mut Problems) -> Option<Arc<Node>> {
+    let what = kind.with_article();
     if at.value.is_dir() {
         p.push(
             at.place
@@ -142,9 +152,7 @@ fn named(at: &At<PathBuf>, key: &str, what: &str, p: &mut Problems) -> Option<Ar
         }
     };
     let root = tree(&source, p)?;
-    if root.get(key).is_none()
-        && let Some(other) = super::check::kind_of(&root)
-    {
+    if let Some(other) = super::check::kind_of(&root).filter(|other| *other != kind) {
         p.push(at.place.problem(format!(
             "`{}` is {}, not {what}",
             at.value.display(),
@@ -157,6 +165,9 @@ fn named(at: &At<PathBuf>, key: &str, what: &str, p: &mut Problems) -> Option<Ar
 
 /// A file of nearly that name in the same folder, or what relative paths start from.
 fn near_file(path: &Path) -> Option<String> {
+    if path.exists() {
+        return None;
+    }
     let name = path.file_name()?.to_string_lossy().into_owned();
     let folder = crate::manifest::paths::folder_of(path);
     let names: Vec<String> = std::fs::read_dir(&folder)
@@ -181,7 +192,7 @@ pub(crate) fn tree(source: &Arc<Source>, p: &mut Problems) -> Option<Arc<Node>> 
 }
 
 /// Reads a file that the user named on the command line.
-pub(crate) fn read(path: &Path, shown_as: &Path) -> Result<Arc<Source>, Problem> {
+pub(crate) fn read(path: &Path, shown_as: &Path) -> Result<Arc<Source>, Problems> {
     match read_text(path) {
         Ok(text) => Ok(Arc::new(Source {
             path: shown_as.to_path_buf(),
@@ -189,13 +200,20 @@ pub(crate) fn read(path: &Path, shown_as: &Path) -> Result<Arc<Source>, Problem>
         })),
         Err(error) => Err(Place::unread(shown_as)
             .problem(format!("cannot read `{}`: {error}", shown_as.display()))
-            .maybe_help(near_file(path))),
+            .maybe_help(near_file(path))
+            .into()),
     }
 }
 
-fn read_text(path: &Path) -> std::io::Result<String> {
-    let bytes = std::fs::read(path)?;
-    String::from_utf8(bytes).map_err(|_| {
-        std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not text in UTF-8")
-    })
+/// What could block or never end, and what no person wrote, is not read: the file may be a stranger's.
+pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
+    let unfit = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
+    let meta = std::fs::metadata(path)?;
+    if !meta.is_file() {
+        return Err(unfit("it is not a regular file"));
+    }
+    if meta.len() > MAX_BYTES {
+        return Err(unfit("it is longer than 4 MiB; is this the right one?"));
+    }
+    String::from_utf8(std::fs::read(path)?).map_err(|_| unfit("it is not text in UTF-8"))
 }

@@ -5,6 +5,7 @@
 
 pub mod check;
 pub(crate) mod decode;
+mod environment;
 pub(crate) mod interpolate;
 pub mod load;
 pub(crate) mod names;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::manifest::decode::{Fields, some, string, text};
 use crate::manifest::load::{self, read};
 use crate::manifest::names;
+use crate::manifest::paths::{self, Stray};
 use crate::manifest::place::{At, Place};
 use crate::manifest::problem::Problems;
 use crate::manifest::runbook;
@@ -68,6 +69,12 @@ pub fn load_package(root: &Path, shown_as: &Path) -> Result<PackageManifest, Pro
     else {
         return Err(no_shape(root, shown_as).into());
     };
+    if let Err(Stray::Outside(_)) = paths::inside(root, &root.join(shape.file())) {
+        let problem = Place::unread(&shown_as.join(shape.file()));
+        return Err(problem
+            .problem(format!("`{}` is a link out of the package", shape.file()))
+            .into());
+    }
     let source = read(&root.join(shape.file()), &shown_as.join(shape.file()))?;
     let manifest = match shape {
         Shape::Manifest => load::tree(&source, &mut p).and_then(|tree| decode(&tree, root, &mut p)),
@@ -234,7 +241,6 @@ fn ordered(components: Vec<ComponentEntry>, p: &mut Problems) -> Vec<ComponentEn
 
 /// Files of a package that its manifest names, for messages.
 pub(crate) fn in_package(written: &At<String>, root: &Path, p: &mut Problems) -> Option<PathBuf> {
-    use crate::manifest::paths::{Stray, inside, shorten};
     let path = PathBuf::from(&written.value);
     let stray = |message: String, p: &mut Problems| {
         p.push(
@@ -251,8 +257,8 @@ pub(crate) fn in_package(written: &At<String>, root: &Path, p: &mut Problems) ->
         );
         return None;
     }
-    match inside(root, &root.join(&path)) {
-        Ok(()) => Some(shorten(&path)),
+    match paths::inside(root, &root.join(&path)) {
+        Ok(()) => Some(paths::shorten(&path)),
         Err(Stray::Missing) => {
             stray(format!("the package has no `{}`", written.value), p);
             None

@@ -15,7 +15,8 @@ pub(crate) fn folder_of(file: &Path) -> PathBuf {
 pub(crate) fn join(dir: &Path, written: &str) -> PathBuf {
     let joined = dir.join(written);
     let short = shorten(&joined);
-    if short == joined {
+    // Compared as text: paths that differ by a `.` are equal as paths.
+    if short.as_os_str() == joined.as_os_str() {
         return joined;
     }
     match (joined.canonicalize(), short.canonicalize()) {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::manifest::problem::Problem;
+use crate::manifest::problem::{Problem, printable};
 use crate::plan::model::Location;
 
 /// A file as it was read.
@@ -109,10 +109,10 @@ impl Place {
             .to_owned();
         Problem {
             location: self.location(),
-            text,
-            message: message.into(),
+            text: printable(&text),
+            message: printable(&message.into()),
             help: None,
-            source_line,
+            source_line: printable(&source_line),
         }
     }
 }

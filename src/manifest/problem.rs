@@ -22,15 +22,28 @@ pub struct Problem {
 impl Problem {
     /// The same problem with a remedy.
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(printable(&help.into()));
         self
     }
 
     /// The same problem with a remedy, where there is one.
     pub(crate) fn maybe_help(mut self, help: Option<String>) -> Self {
-        self.help = help.or(self.help);
+        self.help = help.map(|help| printable(&help)).or(self.help);
         self
     }
+}
+
+/// Files come from strangers, and problems quote them on a terminal: no control character gets through. One
+/// character stays one character, so that columns stay true.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\t' => c,
+            '\n' => ' ',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
 }
 
 impl fmt::Display for Problem {

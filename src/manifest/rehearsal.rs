@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::manifest::decode::{
-    Fields, any_text, boolean, duration, entries, list, number, some, string, text,
-};
+use crate::manifest::decode::{Fields, duration, number, some, string, text};
+use crate::manifest::environment::environment;
 use crate::manifest::names;
 use crate::manifest::paths;
 use crate::manifest::place::{At, Place};
 use crate::manifest::problem::Problems;
 use crate::manifest::stack::build;
-use crate::manifest::tree::{Kind, Node};
+use crate::manifest::tree::Node;
 use crate::plan::model::{Build, Limits};
 
 /// A rehearsal as written. Where a part was wrong it is missing, and the problems say why.
@@ -259,71 +258,4 @@ fn bastion(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<BastionEntr
         build,
         environment: environment.unwrap_or_default(),
     })
-}
-
-/// A mapping of variables, or a list of `NAME=value`. A name without a value would come from the caller's
-/// environment in Compose; here it is a problem.
-pub(crate) fn environment(node: &Arc<Node>, p: &mut Problems) -> Option<BTreeMap<String, String>> {
-    let no_value = |place: &Place, name: &str, p: &mut Problems| {
-        p.push(
-            place
-                .problem(format!("the variable `{name}` has no value"))
-                .help(format!(
-                    "give it one (`{name}: \"\"` for an empty one); the caller's environment is never used"
-                )),
-        );
-    };
-    let mut variables = BTreeMap::new();
-    if let Kind::List(_) = node.kind {
-        list(node, p, |item, p| {
-            let item = text(item, p)?;
-            match item.value.split_once('=') {
-                Some((name, value)) if !name.is_empty() => {
-                    if variables
-                        .insert(name.to_owned(), value.to_owned())
-                        .is_some()
-                    {
-                        p.push(
-                            item.place
-                                .problem(format!("the variable `{name}` is set twice")),
-                        );
-                    }
-                }
-                _ => no_value(&item.place, &item.value, p),
-            }
-            Some(())
-        });
-        return Some(variables);
-    }
-    for entry in entries(node, p)? {
-        match &entry.value.kind {
-            Kind::Empty | Kind::Null => no_value(&entry.key.place, &entry.key.value, p),
-            Kind::Scalar { .. } | Kind::List(_) | Kind::Map(_) => {
-                if let Some(value) = any_text(&entry.value, p) {
-                    variables.insert(entry.key.value.clone(), value.value);
-                }
-            }
-        }
-    }
-    Some(variables)
-}
-
-/// A flag that may only be what it is by default; anything else would be ignored.
-pub(crate) fn only(
-    f: &mut Fields<'_>,
-    key: &'static str,
-    value: bool,
-    why: &str,
-    p: &mut Problems,
-) {
-    let place = f.key_place(key).cloned();
-    if let (Some(given), Some(place)) = (f.opt(key, p, boolean), place)
-        && given != value
-    {
-        p.push(
-            place
-                .problem(format!("`{key}: {given}` is not supported"))
-                .help(why),
-        );
-    }
 }

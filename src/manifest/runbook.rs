@@ -8,7 +8,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
 use crate::manifest::package::{ComponentEntry, PackageManifest, StepEntry};
 use crate::manifest::place::{At, Place, Source};
-use crate::manifest::problem::Problems;
+use crate::manifest::problem::{Problems, printable};
 use crate::manifest::step::TIMEOUT;
 use crate::manifest::suggest;
 use crate::manifest::units;
@@ -208,6 +208,7 @@ fn add(
         (None, "") => format!("step {}", steps.len() + 1),
         (None, heading) => heading.to_owned(),
     };
+    let base = printable(&base);
     let taken = |name: &str| steps.iter().any(|s| s.step.name == name);
     if info.name.is_some() && taken(&base) {
         p.push(place.problem(format!("a second step is called `{base}`")));

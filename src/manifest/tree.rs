@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag, options};
+use serde_saphyr::granit_parser::{
+    ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag, options,
+};
 
 use crate::manifest::place::{At, Place, Source};
 use crate::manifest::problem::{Problem, Problems};
 
-/// Files above this are not read by people: 4 MiB.
-const MAX_BYTES: usize = 4 << 20;
 /// Nodes of a document with every alias written out: a bomb is refused before anybody walks it.
 const MAX_NODES: usize = 100_000;
 /// Levels with every alias written out. Far below what recursion can take.
@@ -50,15 +50,6 @@ pub(crate) struct Entry {
 }
 
 impl Node {
-    pub(crate) fn scalar(text: String, plain: bool, place: Place) -> Self {
-        Self {
-            place,
-            kind: Kind::Scalar { text, plain },
-            nodes: 1,
-            depth: 1,
-        }
-    }
-
     /// What the node is, for messages.
     pub(crate) fn what(&self) -> &'static str {
         match &self.kind {
@@ -94,14 +85,6 @@ impl Node {
 /// Reads the one document of a file. Duplicate keys are added to `problems`, and the first one counts; after a syntax error there is
 /// no tree.
 pub(crate) fn parse(source: &Arc<Source>, problems: &mut Problems) -> Option<Arc<Node>> {
-    if source.text.len() > MAX_BYTES {
-        problems.push(
-            Place::top(source)
-                .problem(format!("the file has {} bytes", source.text.len()))
-                .help("no such file is longer than 4 MiB; is this the right one?"),
-        );
-        return None;
-    }
     let mut builder = Builder {
         source,
         anchors: HashMap::new(),
@@ -221,8 +204,15 @@ impl Builder<'_> {
     fn syntax(&self, error: &ScanError) -> Problem {
         let at = error.marker();
         let offset = at.byte_offset().unwrap_or_default();
-        Place::new(self.source, at.line(), at.col() + 1, offset, offset)
+        let place = Place::new(self.source, at.line(), at.col() + 1, offset, offset);
+        if let ErrorKind::UnknownAnchor = error.kind() {
+            return place
+                .problem("this alias names no anchor above it")
+                .help("write `&name` in front of the part that `*name` repeats");
+        }
+        place
             .problem(format!("this is not YAML: {}", error.info()))
+            .help("text with one of `[ ] { } , # & * ! | > % @` or `: ` in it must stand in quotes, and indentation is made of spaces")
     }
 
     fn alias(&self, id: usize, span: &Span) -> Result<Arc<Node>, Box<Problem>> {

@@ -37,9 +37,9 @@ pub struct PackageFacts {
 /// Everything that does not fit together.
 pub fn resolve(
     loaded: &Loaded,
-    package: Option<(PackageManifest, PackageFacts)>,
+    package: Option<(&PackageManifest, PackageFacts)>,
 ) -> Result<Plan, Problems> {
-    let problems = cross_check(loaded, package.as_ref().map(|(manifest, _)| manifest));
+    let problems = cross_check(loaded, package.as_ref().map(|(manifest, _)| *manifest));
     let rehearsal = &loaded.rehearsal;
     let Some(stack) = &loaded.stack else {
         return problems.or(None);
@@ -199,13 +199,13 @@ fn test(entry: &TestEntry, services: &[Service]) -> Test {
     test
 }
 
-fn resolved(manifest: PackageManifest, facts: PackageFacts) -> Package {
-    let steps = |steps: Vec<StepEntry>| -> Vec<Step> {
-        steps.into_iter().map(|entry| entry.step).collect()
+fn resolved(manifest: &PackageManifest, facts: PackageFacts) -> Package {
+    let steps = |steps: &[StepEntry]| -> Vec<Step> {
+        steps.iter().map(|entry| entry.step.clone()).collect()
     };
     Package {
-        name: manifest.name,
-        version: manifest.version,
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
         source: facts.source,
         root: facts.root,
         digest: facts.digest,
@@ -214,18 +214,18 @@ fn resolved(manifest: PackageManifest, facts: PackageFacts) -> Package {
         shape: manifest.shape,
         components: manifest
             .components
-            .into_iter()
+            .iter()
             .map(|component| Component {
-                name: component.name.value,
+                name: component.name.value.clone(),
                 after: component
                     .after
-                    .into_iter()
-                    .map(|after| after.value)
+                    .iter()
+                    .map(|after| after.value.clone())
                     .collect(),
-                steps: steps(component.steps),
+                steps: steps(&component.steps),
             })
             .collect(),
-        rollback: steps(manifest.rollback),
-        declares_schema: manifest.declares_schema,
+        rollback: steps(&manifest.rollback),
+        declares_schema: manifest.declares_schema.clone(),
     }
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::manifest::decode::{Fields, string, text};
+use crate::manifest::environment::environment;
 use crate::manifest::paths;
 use crate::manifest::place::At;
 use crate::manifest::problem::Problems;
-use crate::manifest::rehearsal::environment;
 use crate::manifest::tree::{Kind, Node};
 use crate::plan::model::Build;
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use crate::manifest::decode::{
     Fields, any_text, boolean, bytes, container_path, cores, duration, duration_or_zero, list,
-    number, one_or_more, string, text, word,
+    number, one_or_more, only, string, text, word,
 };
+use crate::manifest::environment::environment;
 use crate::manifest::interpolate::{self, Vars};
 use crate::manifest::names;
 use crate::manifest::paths;
 use crate::manifest::place::At;
 use crate::manifest::problem::Problems;
-use crate::manifest::rehearsal::{environment, only};
 use crate::manifest::suggest;
 use crate::manifest::tree::{Entry, Kind, Node};
 use crate::plan::model::{Condition, Dependency, Healthcheck, Image, Service};

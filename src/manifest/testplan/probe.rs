@@ -55,19 +55,23 @@ pub(super) fn decode(kind: &str, node: &Arc<Node>, dir: &Path, p: &mut Problems)
     }
 }
 
-/// What the expectations tell the probe.
+/// What the expectations tell the probe: what must be read, and that a limit below which an answer is expected
+/// can be judged before the deadline ends it all.
 pub(super) fn fit(probe: &mut Probe, expect: &Expect) {
-    match (probe, expect) {
-        (Probe::Tcp(tcp), Expect::Tcp(expect)) if expect.banner.is_some() && tcp.read == 0 => {
-            tcp.read = BANNER
-        }
-        (Probe::Http(http), Expect::Http(expect)) => {
-            // A limit above the deadline would never be the one that is judged.
-            if let Some(within) = expect.within {
-                http.timeout = http.timeout.max(within.saturating_mul(2));
+    let (within, timeout) = match (probe, expect) {
+        (Probe::Http(probe), Expect::Http(expect)) => (expect.within, &mut probe.timeout),
+        (Probe::Sql(probe), Expect::Sql(expect)) => (expect.within, &mut probe.timeout),
+        (Probe::Exec(probe), Expect::Exec(expect)) => (expect.within, &mut probe.timeout),
+        (Probe::Tcp(probe), Expect::Tcp(expect)) => {
+            if expect.banner.is_some() && probe.read == 0 {
+                probe.read = BANNER;
             }
+            (expect.within, &mut probe.timeout)
         }
-        _ => {}
+        _ => return,
+    };
+    if let Some(within) = within.filter(|within| *within >= *timeout) {
+        *timeout = within.saturating_mul(2);
     }
 }
 
