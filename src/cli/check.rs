@@ -55,7 +55,12 @@ fn one(file: &Path) -> bool {
             } else {
                 format!(" ({})", checked.found.join(", "))
             };
-            say::line(format!("ok: {}: {} `{}`{found}", file.display(), checked.kind, checked.name));
+            say::line(format!(
+                "ok: {}: {} `{}`{found}",
+                file.display(),
+                checked.kind,
+                checked.name
+            ));
             for note in &checked.notes {
                 say::line(format!("    {note}"));
             }

@@ -12,8 +12,8 @@ use super::{Format, Reporting, USAGE, say};
 use crate::event::Mode;
 use crate::manifest::Loaded;
 use crate::package::{OpenLimits, OpenedPackage};
-use crate::plan::{PackageFacts, resolve};
 use crate::plan::model::Plan;
+use crate::plan::{PackageFacts, resolve};
 use crate::report::files::RunFolder;
 use crate::report::jsonl::JsonLines;
 use crate::report::{Recorder, Sink};
@@ -54,8 +54,13 @@ pub(super) fn prepare(
     };
     if mode == Mode::Rehearse && package.is_none() {
         say::error(
-            format!("`{}` names no package, and --package was not given", rehearsal.display()),
-            Some("add `package:` to the rehearsal, or give --package PATH (a folder, .tar, .tar.gz, .tar.zst or .zip)"),
+            format!(
+                "`{}` names no package, and --package was not given",
+                rehearsal.display()
+            ),
+            Some(
+                "add `package:` to the rehearsal, or give --package PATH (a folder, .tar, .tar.gz, .tar.zst or .zip)",
+            ),
         );
         return Err(ExitCode::from(USAGE));
     }
@@ -84,9 +89,10 @@ fn plan(
     package: Option<&Path>,
     opened: Option<&OpenedPackage>,
 ) -> Result<Plan, ExitCode> {
+    let manifest;
     let package = match (package, opened) {
         (Some(source), Some(opened)) => {
-            let manifest = crate::manifest::load_package(&opened.root, source)
+            manifest = crate::manifest::load_package(&opened.root, source)
                 .map_err(|wrong| say::problems(&wrong))?;
             let facts = PackageFacts {
                 source: source.to_owned(),
@@ -95,7 +101,7 @@ fn plan(
                 files: opened.files,
                 bytes: opened.bytes,
             };
-            Some((manifest, facts))
+            Some((&manifest, facts))
         }
         _ => None,
     };
@@ -130,7 +136,10 @@ async fn conducted(asked: &Asked<'_>, prepared: Prepared) -> u8 {
     let agent = match agent_binary() {
         Ok(agent) => agent,
         Err(error) => {
-            say::error(format!("cannot find this program's own file: {error}"), None);
+            say::error(
+                format!("cannot find this program's own file: {error}"),
+                None,
+            );
             return 2;
         }
     };
@@ -162,7 +171,9 @@ async fn conducted(asked: &Asked<'_>, prepared: Prepared) -> u8 {
         names,
         files: prepared.files,
         opened: prepared.opened,
-        docker_host: std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty()),
+        docker_host: std::env::var("DOCKER_HOST")
+            .ok()
+            .filter(|host| !host.is_empty()),
         agent,
         keep: asked.keep,
         expires: now.checked_add(asked.keep_for).unwrap_or(Timestamp::MAX),
@@ -218,7 +229,9 @@ async fn watch_signals(cancel: CancellationToken) {
         }
         if times == 0 {
             cancel.cancel();
-            say::warning("interrupted: cleaning up (again to leave at once; `rehearse sweep` then cleans up)");
+            say::warning(
+                "interrupted: cleaning up (again to leave at once; `rehearse sweep` then cleans up)",
+            );
         } else {
             std::process::exit(130);
         }

@@ -63,12 +63,16 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
     let mut as_told = true;
     for (package, expected, story) in RELEASES {
-        say::line(format!("\n{story}\n$ rehearse run rehearsals/site.yaml --package {package}\n"));
+        say::line(format!(
+            "\n{story}\n$ rehearse run rehearsals/site.yaml --package {package}\n"
+        ));
         let code = rehearse(dir, &dir.join(package), &arguments.report_dir);
         as_told &= code == ExitCode::from(expected);
     }
     if as_told {
-        say::line("\nBoth verdicts are as they must be: the first release may go to production, the second may not.");
+        say::line(
+            "\nBoth verdicts are as they must be: the first release may go to production, the second may not.",
+        );
         say::line(format!(
             "$ rehearse gate --package {}   # the gate of a release job",
             RELEASES[0].0

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
-use super::conduct::{Asked, run};
 use super::Reporting;
+use super::conduct::{Asked, run};
 use crate::event::Mode;
 
 /// Rehearse a deploy: restore, prove, snapshot, deploy, test, judge, roll back.

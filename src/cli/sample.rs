@@ -8,9 +8,7 @@ use std::time::{Duration, SystemTime};
 use jiff::{SignedDuration, Timestamp};
 
 use super::say;
-use crate::engine::{
-    Attach, ContainerSpec, Engine, EngineError, HostPaths, Labels, Purpose,
-};
+use crate::engine::{Attach, ContainerSpec, Engine, EngineError, HostPaths, Labels, Purpose};
 use crate::staging::Names;
 
 /// What the sample's images are built from.
@@ -43,7 +41,9 @@ async fn base_image(engine: &Engine, dir: &Path) -> Result<(), EngineError> {
     if engine.image(BASE).await?.is_some() {
         return Ok(());
     }
-    say::line(format!("The base image {BASE} is not there: pull {PUBLISHED}"));
+    say::line(format!(
+        "The base image {BASE} is not there: pull {PUBLISHED}"
+    ));
     match engine.pull(PUBLISHED, |_| {}).await {
         Ok(()) => return engine.tag(PUBLISHED, BASE).await,
         Err(error) => say::line(format!(
@@ -102,7 +102,9 @@ async fn backup(engine: &Engine, dir: &Path) -> Result<(), EngineError> {
     if fresh {
         return Ok(());
     }
-    say::line("Make a backup of the sample's database and uploads (the first time its image is built)");
+    say::line(
+        "Make a backup of the sample's database and uploads (the first time its image is built)",
+    );
     let stack = crate::manifest::load(&dir.join("rehearsals/site.yaml"))
         .ok()
         .and_then(|loaded| crate::plan::resolve(&loaded, None).ok())
@@ -184,7 +186,9 @@ async fn make_backup(
     let folder = tempfile::tempdir().map_err(unwritable)?;
     let tar = folder.path().join("backup.tar");
     let mut file = tokio::fs::File::create(&tar).await.map_err(unwritable)?;
-    engine.download_to(&container, "/backup/.", &mut file).await?;
+    engine
+        .download_to(&container, "/backup/.", &mut file)
+        .await?;
     drop(file);
     std::fs::create_dir_all(backups).map_err(unwritable)?;
     let mut archive = tar::Archive::new(std::fs::File::open(&tar).map_err(unwritable)?);

@@ -49,7 +49,9 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 }
 
 async fn sweep(arguments: &Arguments) -> Result<usize, EngineError> {
-    let host = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
+    let host = std::env::var("DOCKER_HOST")
+        .ok()
+        .filter(|host| !host.is_empty());
     let engine = Engine::connect(host.as_deref()).await?;
     let now = Timestamp::now();
     let mut left = 0;
@@ -59,7 +61,9 @@ async fn sweep(arguments: &Arguments) -> Result<usize, EngineError> {
         left += tell(&engine.sweep(now).await?);
         let bases = BaseStore::sweep(&engine, now).await?;
         if bases > 0 {
-            say::line(format!("removed {bases} volumes of restores that were never finished"));
+            say::line(format!(
+                "removed {bases} volumes of restores that were never finished"
+            ));
         }
     }
     if arguments.bases {

@@ -33,7 +33,6 @@ pub struct BuildSpec {
     args: HashMap<String, String>,
     target: String,
     network: Network,
-    labels: HashMap<String, String>,
 }
 
 impl BuildSpec {
@@ -55,15 +54,18 @@ impl BuildSpec {
             build.target.as_deref().unwrap_or(""),
         ]
         .into_iter()
-        .chain(build.args.iter().flat_map(|(k, v)| [k.as_str(), v.as_str()]))
-        {
+        .chain(
+            build
+                .args
+                .iter()
+                .flat_map(|(k, v)| [k.as_str(), v.as_str()]),
+        ) {
             hasher.update((part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
         let digest = format!("sha256:{}", crate::digest::hex(&hasher.finalize()));
         Ok(Self {
             reference: reference.to_owned(),
-            labels: HashMap::from([(CONTEXT.to_owned(), digest.clone())]),
             digest,
             context,
             dockerfile: build.dockerfile.clone(),
@@ -73,13 +75,6 @@ impl BuildSpec {
         })
     }
 
-    /// Adds a label to the image.
-    #[must_use]
-    pub fn labelled(mut self, labels: HashMap<String, String>) -> Self {
-        self.labels.extend(labels);
-        self
-    }
-
     pub(super) fn options(&self) -> BuildImageOptions {
         BuildImageOptions {
             dockerfile: self.dockerfile.clone(),
@@ -87,7 +82,13 @@ impl BuildSpec {
             rm: true,
             forcerm: true,
             buildargs: Some(self.args.clone()),
-            labels: Some(self.labels.clone()),
+            // A package's image lives only as long as its run: nobody asks what it was built from.
+            labels: match self.network {
+                Network::Default => {
+                    Some(HashMap::from([(CONTEXT.to_owned(), self.digest.clone())]))
+                }
+                Network::None => None,
+            },
             networkmode: match self.network {
                 Network::Default => None,
                 Network::None => Some("none".to_owned()),

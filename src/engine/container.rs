@@ -13,8 +13,9 @@ use bollard::models::{
     MountType, NetworkingConfig,
 };
 use bollard::query_parameters::{
-    ContainerArchiveInfoOptions, CreateContainerOptions, DownloadFromContainerOptions, KillContainerOptions, LogsOptions,
-    RemoveContainerOptions, StopContainerOptions, UploadToContainerOptions, WaitContainerOptions,
+    ContainerArchiveInfoOptions, CreateContainerOptions, DownloadFromContainerOptions,
+    KillContainerOptions, LogsOptions, RemoveContainerOptions, StopContainerOptions,
+    UploadToContainerOptions, WaitContainerOptions,
 };
 use futures_util::{StreamExt, TryStreamExt};
 

@@ -214,11 +214,7 @@ impl Engine {
             return Err(EngineError::new(operation(), "the engine detached it"));
         };
         let output = output
-            .map(|chunk| {
-                chunk
-                    .doing(|| "read the agent's answers".into())
-                    .map(split)
-            })
+            .map(|chunk| chunk.doing(|| "read the agent's answers".into()).map(split))
             .boxed();
         Ok(Interactive { input, output })
     }

@@ -237,11 +237,9 @@ impl Engine {
     {
         let operation = || format!("load image `{what}`");
         let (stream, writer) = body::written(write);
-        let mut answers = self.docker.import_image(
-            ImportImageOptions::default(),
-            body_try_stream(stream),
-            None,
-        );
+        let mut answers =
+            self.docker
+                .import_image(ImportImageOptions::default(), body_try_stream(stream), None);
         let mut refused = None;
         while let Some(answer) = answers.next().await {
             if let Err(error) = answer.doing(operation) {

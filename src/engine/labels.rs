@@ -210,7 +210,11 @@ mod tests {
             (&elsewhere, earlier, true),
             (&elsewhere, "nonsense", true),
         ] {
-            assert_eq!(is_dead(&labels(owner, expires), now), dead, "{owner} {expires}");
+            assert_eq!(
+                is_dead(&labels(owner, expires), now),
+                dead,
+                "{owner} {expires}"
+            );
         }
     }
 

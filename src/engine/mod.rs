@@ -19,7 +19,9 @@ mod volume;
 
 pub use build::{BuildSpec, Network as BuildNetwork};
 pub use connect::{Engine, EngineFacts};
-pub use container::{Attach, ContainerSpec, ContainerState, FileUpload, HostNetwork, HostPaths, VolumeAt};
+pub use container::{
+    Attach, ContainerSpec, ContainerState, FileUpload, HostNetwork, HostPaths, VolumeAt,
+};
 pub use error::EngineError;
 pub use exec::{ExecLine, ExecOutcome, ExecSpec, Interactive};
 pub use image::{ImageFacts, Obtained};

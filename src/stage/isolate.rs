@@ -89,7 +89,10 @@ impl Control {
         let container = ground.names.of(&format!("{}-control", moment.suite()));
         let mut spec = ContainerSpec::new(&container, &staging.agent_image, Attach::Bridge);
         spec.command = Some(agent(&["idle"]));
-        ground.engine.create_container(&spec, &ground.labels).await?;
+        ground
+            .engine
+            .create_container(&spec, &ground.labels)
+            .await?;
         ground.engine.start_container(&container).await?;
         let state = ground.engine.container_state(&container).await?;
         let host = state.gateway.ok_or_else(|| {
@@ -130,7 +133,10 @@ impl Control {
         }
         Err(Bad::new(
             Owner::Engine,
-            format!("the control of the isolation proof broke off: {}", outcome.last_words()),
+            format!(
+                "the control of the isolation proof broke off: {}",
+                outcome.last_words()
+            ),
         ))
     }
 }
@@ -139,8 +145,7 @@ async fn open(staging: &Staging, moment: Moment) -> Result<Beacon, Bad> {
     let ground = &staging.ground;
     let container = ground.names.of(&format!("{}-beacon", moment.suite()));
     let (tcp, udp) = (fastrand::u16(20_000..32_000), fastrand::u16(20_000..32_000));
-    let mut spec =
-        ContainerSpec::new(&container, &staging.agent_image, Attach::Host(HostNetwork));
+    let mut spec = ContainerSpec::new(&container, &staging.agent_image, Attach::Host(HostNetwork));
     spec.command = Some(agent(&[
         "beacon",
         "--tcp",
@@ -150,7 +155,10 @@ async fn open(staging: &Staging, moment: Moment) -> Result<Beacon, Bad> {
         "--udp",
         &DNS.to_string(),
     ]));
-    ground.engine.create_container(&spec, &ground.labels).await?;
+    ground
+        .engine
+        .create_container(&spec, &ground.labels)
+        .await?;
     ground.engine.start_container(&container).await?;
     // Its first line says that it listens.
     let mut lines = Box::pin(ground.engine.follow_stdout(&container));
@@ -171,7 +179,10 @@ async fn open(staging: &Staging, moment: Moment) -> Result<Beacon, Bad> {
             ground.engine.remove_container(&container).await?;
             Err(Bad::new(
                 Owner::Engine,
-                format!("the beacon of the isolation proof did not start: {}", said.trim()),
+                format!(
+                    "the beacon of the isolation proof did not start: {}",
+                    said.trim()
+                ),
             ))
         }
     }
@@ -319,8 +330,10 @@ fn judge_control(
 ) -> Result<(), Bad> {
     const NAME: &str = "control: an ordinary network reaches the beacon";
     let seconds = started.elapsed().as_secs_f64();
-    let reached =
-        !control.is_empty() && control.iter().all(|answer| matches!(answer, Reached::Yes(_)));
+    let reached = !control.is_empty()
+        && control
+            .iter()
+            .all(|answer| matches!(answer, Reached::Yes(_)));
     if reached {
         report(run, moment, passed(Stage::Isolate, NAME, seconds, None));
         return Ok(());

@@ -56,9 +56,8 @@ impl Bad {
     pub fn start(error: &StartError, owner: Owner) -> Self {
         match error {
             StartError::Engine(error) => Self::from(error),
-            StartError::Service { .. } => Self::new(owner, error.with_log()).with_help(
-                "the service's whole log is in the run's folder, below logs/",
-            ),
+            StartError::Service { .. } => Self::new(owner, error.with_log())
+                .with_help("the service's whole log is in the run's folder, below logs/"),
         }
     }
 }

@@ -9,8 +9,8 @@ use super::Bad;
 use super::run::{Run, not_passed, passed};
 use crate::engine::{Engine, Labels};
 use crate::event::{Artefact, CaseStatus, EventKind, Owner, Stage};
-use crate::restore::{BackupFacts, Wanted};
 use crate::plan::model::{Restore, RestoreTarget};
+use crate::restore::{BackupFacts, Wanted};
 use crate::staging::Ground;
 use crate::state::BaseStore;
 
@@ -43,13 +43,12 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let restores = run.order.plan.restores.clone();
     for restore in &restores {
         let facts = inspect(run, restore).await?;
-        run.recorder
-            .emit(EventKind::ArtefactDigested(Artefact {
-                role: restore.name.clone(),
-                path: restore.source.display().to_string(),
-                digest: format!("sha256:{}", facts.sha256.trim_start_matches("sha256:")),
-                size: facts.size,
-            }));
+        run.recorder.emit(EventKind::ArtefactDigested(Artefact {
+            role: restore.name.clone(),
+            path: restore.source.display().to_string(),
+            digest: format!("sha256:{}", facts.sha256.trim_start_matches("sha256:")),
+            size: facts.size,
+        }));
         run.backups.push(facts);
     }
     Ok(())
@@ -101,12 +100,20 @@ async fn inspect(run: &Run, restore: &Restore) -> Result<BackupFacts, Bad> {
         Ok::<_, crate::restore::BackupError>(facts)
     })
     .await
-    .map_err(|panic| Bad::new(Owner::Engine, format!("reading a backup broke off: {panic}")))?;
+    .map_err(|panic| {
+        Bad::new(
+            Owner::Engine,
+            format!("reading a backup broke off: {panic}"),
+        )
+    })?;
     let seconds = started.elapsed().as_secs_f64();
     match inspected {
         Ok(facts) => {
             let figure = format!("{}, {} bytes", facts.format.name(), facts.size);
-            run.case(Stage::Preflight, passed(Stage::Preflight, name, seconds, Some(figure)));
+            run.case(
+                Stage::Preflight,
+                passed(Stage::Preflight, name, seconds, Some(figure)),
+            );
             Ok(facts)
         }
         Err(error) => {

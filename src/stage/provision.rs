@@ -21,9 +21,8 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         .agent
         .ensure_image(&ground.engine, &ground.facts.architecture)
         .await?;
-    let network = async {
-        StagingNetwork::open(&ground, &agent_image, run.order.without_isolation).await
-    };
+    let network =
+        async { StagingNetwork::open(&ground, &agent_image, run.order.without_isolation).await };
     let state = probe(&ground, &agent_image);
     let images = images(&ground);
     let (network, state, images) = tokio::join!(network, state, images);
@@ -49,7 +48,12 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
 async fn probe(ground: &Ground, agent_image: &str) -> Result<StateStore, EngineError> {
     let empty = ground
         .engine
-        .create_volume(EMPTY_VOLUME, &ground.labels, Purpose::Shared, Default::default())
+        .create_volume(
+            EMPTY_VOLUME,
+            &ground.labels,
+            Purpose::Shared,
+            Default::default(),
+        )
         .await?;
     StateStore::probe(
         ground.engine.clone(),
@@ -64,7 +68,12 @@ async fn probe(ground: &Ground, agent_image: &str) -> Result<StateStore, EngineE
 pub(super) async fn empty_volume(ground: &Ground) -> Result<crate::state::Frozen, EngineError> {
     let empty = ground
         .engine
-        .create_volume(EMPTY_VOLUME, &ground.labels, Purpose::Shared, Default::default())
+        .create_volume(
+            EMPTY_VOLUME,
+            &ground.labels,
+            Purpose::Shared,
+            Default::default(),
+        )
         .await?;
     Ok(crate::state::Frozen::of(&empty))
 }
@@ -73,7 +82,12 @@ pub(super) async fn empty_volume(ground: &Ground) -> Result<crate::state::Frozen
 async fn images(ground: &Ground) -> Result<BTreeMap<String, ImageFacts>, Bad> {
     let mut images = BTreeMap::new();
     for service in &ground.plan.stack.services {
-        let facts = image(ground, &format!("service `{}`", service.name), &service.image).await?;
+        let facts = image(
+            ground,
+            &format!("service `{}`", service.name),
+            &service.image,
+        )
+        .await?;
         images.insert(service.name.clone(), facts);
     }
     if let (Some(bastion), Some(_)) = (&ground.plan.bastion, &ground.plan.package) {

@@ -221,7 +221,11 @@ fn service_key(
                 format!("cannot read `{}`: {error}", file.source.display()),
             )
         })?;
-        parts.push(format!("{} {}", file.target, crate::digest::sha256(content)));
+        parts.push(format!(
+            "{} {}",
+            file.target,
+            crate::digest::sha256(content)
+        ));
     }
     for member in members {
         if let RestoreTarget::Postgres {
@@ -239,9 +243,7 @@ fn service_key(
     Ok(BaseKey::of(&parts))
 }
 
-fn facts_of(
-    known: &[(&Restore, &BackupFacts, Option<Timestamp>)],
-) -> BTreeMap<String, String> {
+fn facts_of(known: &[(&Restore, &BackupFacts, Option<Timestamp>)]) -> BTreeMap<String, String> {
     known
         .iter()
         .filter_map(|(restore, _, as_of)| {
@@ -283,11 +285,19 @@ fn restored(restore: &Restore) -> String {
     format!("{}: restores without errors", restore.name)
 }
 
-fn report(run: &Run, restore: &Restore, begun: Instant, result: Result<(), Bad>) -> Result<(), Bad> {
+fn report(
+    run: &Run,
+    restore: &Restore,
+    begun: Instant,
+    result: Result<(), Bad>,
+) -> Result<(), Bad> {
     let seconds = begun.elapsed().as_secs_f64();
     match result {
         Ok(()) => {
-            run.case(Stage::Restore, passed(Stage::Restore, restored(restore), seconds, None));
+            run.case(
+                Stage::Restore,
+                passed(Stage::Restore, restored(restore), seconds, None),
+            );
             Ok(())
         }
         Err(bad) => {
@@ -296,8 +306,13 @@ fn report(run: &Run, restore: &Restore, begun: Instant, result: Result<(), Bad>)
             } else {
                 CaseStatus::Error
             };
-            let mut case =
-                not_passed(Stage::Restore, restored(restore), status, seconds, &bad.reason);
+            let mut case = not_passed(
+                Stage::Restore,
+                restored(restore),
+                status,
+                seconds,
+                &bad.reason,
+            );
             case.location = Some(restore.location.to_string());
             run.case(Stage::Restore, case);
             Err(bad)
@@ -307,12 +322,7 @@ fn report(run: &Run, restore: &Restore, begun: Instant, result: Result<(), Bad>)
 
 /// Judges `max_age` by the data: a query, else what the backup says of itself. The file's own time says when
 /// somebody copied it, so it is never asked.
-fn judge_age(
-    run: &Run,
-    restore: &Restore,
-    facts: &BackupFacts,
-    base: &Base,
-) -> Result<(), Bad> {
+fn judge_age(run: &Run, restore: &Restore, facts: &BackupFacts, base: &Base) -> Result<(), Bad> {
     let Some(max_age) = restore.max_age else {
         return Ok(());
     };
@@ -348,7 +358,10 @@ fn judge_age(
     let limit = jiff::SignedDuration::try_from(max_age).unwrap_or(jiff::SignedDuration::MAX);
     let figure = format!("data of {as_of:.0}, {} old, {how}", round(age));
     if age <= limit {
-        run.case(Stage::Restore, passed(Stage::Restore, name, 0.0, Some(figure)));
+        run.case(
+            Stage::Restore,
+            passed(Stage::Restore, name, 0.0, Some(figure)),
+        );
         return Ok(());
     }
     let reason = format!(

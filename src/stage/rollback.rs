@@ -28,12 +28,16 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     });
     run.case(
         Stage::Rollback,
-        passed(Stage::Rollback, "the services are healthy again", seconds, None),
+        passed(
+            Stage::Rollback,
+            "the services are healthy again",
+            seconds,
+            None,
+        ),
     );
 
     let mut fingerprints = files;
-    fingerprints
-        .extend(fingerprint::of_databases(run, run.staging()?, run.generation()?).await?);
+    fingerprints.extend(fingerprint::of_databases(run, run.staging()?, run.generation()?).await?);
     run.recorder.emit(EventKind::Fingerprint {
         of: "rollback".to_owned(),
         parts: fingerprints.clone(),
@@ -91,10 +95,7 @@ async fn leave(run: &mut Run, generation: crate::staging::Generation) -> Result<
 }
 
 /// Every part that is not the same in both.
-fn compare(
-    before: &BTreeMap<String, String>,
-    after: &BTreeMap<String, String>,
-) -> Vec<Mismatch> {
+fn compare(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<Mismatch> {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let show = |value: Option<&String>| value.map_or_else(|| "not there".to_owned(), Clone::clone);
     names
@@ -127,7 +128,10 @@ mod tests {
         let named: Vec<String> = compare(&before, &after)
             .into_iter()
             .map(|difference| {
-                format!("{} {} {}", difference.what, difference.expected, difference.seen)
+                format!(
+                    "{} {} {}",
+                    difference.what, difference.expected, difference.seen
+                )
             })
             .collect();
         assert_eq!(named, ["b 2 9", "c 3 not there", "d not there 4"]);

@@ -151,7 +151,9 @@ impl Run {
                 format!("cannot write logs to `{}`: {error}", folder.display()),
             )
         };
-        tokio::fs::create_dir_all(&folder).await.map_err(unwritten)?;
+        tokio::fs::create_dir_all(&folder)
+            .await
+            .map_err(unwritten)?;
         for running in &generation.services {
             let text = match ground.engine.container_log(&running.container, None).await {
                 Ok(text) => text,
@@ -176,7 +178,12 @@ pub(super) fn out_of_order() -> Bad {
 }
 
 /// A case of a stage's own suite that holds.
-pub(super) fn passed(stage: Stage, name: impl Into<String>, seconds: f64, figure: Option<String>) -> Case {
+pub(super) fn passed(
+    stage: Stage,
+    name: impl Into<String>,
+    seconds: f64,
+    figure: Option<String>,
+) -> Case {
     Case {
         suite: stage.name().to_owned(),
         name: name.into(),

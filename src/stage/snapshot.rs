@@ -45,8 +45,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     run.generation = Some(generation);
 
     let mut fingerprints = files;
-    let databases =
-        fingerprint::of_databases(run, run.staging()?, run.generation()?).await?;
+    let databases = fingerprint::of_databases(run, run.staging()?, run.generation()?).await?;
     fingerprints.extend(databases);
     run.recorder.emit(EventKind::Fingerprint {
         of: "snapshot".to_owned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Bad;
 use super::run::{Run, out_of_order};
-use crate::engine::{BuildNetwork, BuildSpec, EngineError, ExecSpec, HostPaths, Purpose};
+use crate::engine::{BuildNetwork, BuildSpec, EngineError, ExecSpec, HostPaths};
 use crate::event::{EventKind, Output, Owner, Stage};
 use crate::package::image_archive;
 use crate::plan::model::{Action, Build, ImageSource, Step};
@@ -71,14 +71,31 @@ pub(super) async fn perform(
             script,
             service,
             user,
-        } => run_script(run, component, step, script, service.as_deref(), user, bastion).await,
+        } => {
+            run_script(
+                run,
+                component,
+                step,
+                script,
+                service.as_deref(),
+                user,
+                bastion,
+            )
+            .await
+        }
         Action::Copy {
             service,
             from,
             to,
             owner,
         } => {
-            let root = &run.order.plan.package.as_ref().ok_or_else(out_of_order)?.root;
+            let root = &run
+                .order
+                .plan
+                .package
+                .as_ref()
+                .ok_or_else(out_of_order)?
+                .root;
             let paths = HostPaths {
                 source: root.join(from),
                 target: to.clone(),
@@ -262,8 +279,7 @@ async fn bring_image(
                 args: Default::default(),
                 target: None,
             };
-            let spec = BuildSpec::of(&build, reference, BuildNetwork::None)?
-                .labelled(ground.labels.of(Purpose::Run));
+            let spec = BuildSpec::of(&build, reference, BuildNetwork::None)?;
             let source = format!("{component}/{}", step.name);
             ground
                 .engine

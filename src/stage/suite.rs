@@ -86,7 +86,8 @@ pub(super) async fn run_tests(run: &Run, stage: Stage, when: When) -> Result<Sho
             unit: "tests".to_owned(),
         });
         let begun = Instant::now();
-        let (judgement, seen) = until_passed(staging, generation, test, reference(run, stage, test)).await?;
+        let (judgement, seen) =
+            until_passed(staging, generation, test, reference(run, stage, test)).await?;
         let seconds = begun.elapsed().as_secs_f64();
         let mut case = Case {
             suite: suite.clone(),
@@ -202,7 +203,9 @@ async fn look(
             let reply = staging.network.agent.ask(Ask::Probe(probe)).await?;
             let seen = match reply.answer {
                 Answer::Seen(seen) => seen,
-                other => Err(Unseen::Undetermined(format!("the agent answered {other:?}"))),
+                other => Err(Unseen::Undetermined(format!(
+                    "the agent answered {other:?}"
+                ))),
             };
             Ok((seen, reply.elapsed))
         }
@@ -277,7 +280,9 @@ fn with_content(mut probe: Probe) -> Result<Probe, String> {
 /// What the engine says of a path: the first entry of the tar it sends.
 fn first_entry(tar: &[u8]) -> Result<FileSeen, Unseen> {
     use std::io::Read as _;
-    let unreadable = |error: std::io::Error| Unseen::Undetermined(format!("the engine's answer is no tar: {error}"));
+    let unreadable = |error: std::io::Error| {
+        Unseen::Undetermined(format!("the engine's answer is no tar: {error}"))
+    };
     let mut archive = tar::Archive::new(tar);
     let mut entry = archive
         .entries()
@@ -313,10 +318,7 @@ fn first_entry(tar: &[u8]) -> Result<FileSeen, Unseen> {
 
 /// The tests that may be asked at any time without changing anything, once, without patience: they tell after which
 /// component something broke. What they say is evidence, never a verdict.
-pub(super) async fn first_failures(
-    run: &Run,
-    tests: &[Test],
-) -> Result<Vec<String>, Bad> {
+pub(super) async fn first_failures(run: &Run, tests: &[Test]) -> Result<Vec<String>, Bad> {
     let staging = run.staging()?;
     let generation = run.generation()?;
     let mut failed = Vec::new();

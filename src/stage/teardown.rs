@@ -44,7 +44,10 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     }
     Err(Bad::new(
         Owner::Engine,
-        format!("{} things of this run could not be removed", swept.left.len()),
+        format!(
+            "{} things of this run could not be removed",
+            swept.left.len()
+        ),
     )
     .with_help("`rehearse sweep` removes them as soon as the engine lets it"))
 }

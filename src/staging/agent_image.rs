@@ -84,7 +84,9 @@ impl AgentBinary {
 /// matter are read: the class, the machine, and whether a program header asks for an interpreter.
 fn fits(content: &[u8], architecture: &str) -> Result<(), String> {
     let u16_at = |at: usize| -> Option<u16> {
-        Some(u16::from_le_bytes(content.get(at..at + 2)?.try_into().ok()?))
+        Some(u16::from_le_bytes(
+            content.get(at..at + 2)?.try_into().ok()?,
+        ))
     };
     let u64_at = |at: usize| -> Option<usize> {
         let value = u64::from_le_bytes(content.get(at..at + 8)?.try_into().ok()?);
@@ -107,7 +109,9 @@ fn fits(content: &[u8], architecture: &str) -> Result<(), String> {
     };
     for index in 0..usize::from(count) {
         if u16_at(table + index * usize::from(size)) == Some(INTERPRETER) {
-            return Err("it is linked dynamically and would not start in an empty image".to_owned());
+            return Err(
+                "it is linked dynamically and would not start in an empty image".to_owned(),
+            );
         }
     }
     Ok(())

@@ -101,9 +101,7 @@ impl AgentLink {
     /// When the agent is gone.
     pub async fn ask(&self, ask: Ask) -> Result<Reply, EngineError> {
         let gone = || EngineError::new("ask the agent", "its worker ended");
-        let id = self
-            .next
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let id = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         if self.tasks[1].is_finished() {
             return Err(gone());

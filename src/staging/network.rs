@@ -60,7 +60,10 @@ impl StagingNetwork {
         };
         let mut spec = ContainerSpec::new(&container, agent_image, attach);
         spec.command = Some(agent(&["serve"]));
-        ground.engine.create_container(&spec, &ground.labels).await?;
+        ground
+            .engine
+            .create_container(&spec, &ground.labels)
+            .await?;
         ground.engine.start_container(&container).await?;
         let state = ground.engine.container_state(&container).await?;
         let Some(resolver) = state.address else {

@@ -334,7 +334,10 @@ impl Staging {
                 let Some(own) = phases.get(service.name.as_str()) else {
                     return Ok::<(), StartError>(());
                 };
-                self.ground.engine.start_container(&running.container).await?;
+                self.ground
+                    .engine
+                    .start_container(&running.container)
+                    .await?;
                 own.send_replace(Phase::Started);
                 self.await_ready(running).await?;
                 own.send_replace(if service.one_shot {
@@ -469,8 +472,7 @@ impl Staging {
         )
         .await;
         removed.into_iter().collect::<Result<(), _>>()?;
-        let discarded =
-            join_all(generation.branches.values().map(|b| self.state.discard(b))).await;
+        let discarded = join_all(generation.branches.values().map(|b| self.state.discard(b))).await;
         discarded.into_iter().collect()
     }
 
