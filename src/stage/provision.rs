@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Bad;
+use super::isolate::{Moment, Outside};
 use super::run::Run;
 use crate::engine::{EngineError, ImageFacts, Obtained, Purpose};
 use crate::event::{EventKind, Output, Owner, Stage};
@@ -25,8 +26,10 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         async { StagingNetwork::open(&ground, &agent_image, run.order.without_isolation).await };
     let state = probe(&ground, &agent_image);
     let images = images(&ground);
-    let (network, state, images) = tokio::join!(network, state, images);
+    let outside = Outside::open(&ground, &agent_image, Moment::Before);
+    let (network, state, images, outside) = tokio::join!(network, state, images, outside);
     let (network, state, images) = (network?, state?, images?);
+    run.outside = Some(outside?);
     ground.recorder.emit(EventKind::EngineFound {
         version: ground.facts.version.clone(),
         api: ground.facts.api.clone(),

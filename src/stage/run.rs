@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Bad;
+use super::isolate::Outside;
 use crate::check::model::BaselineSeen;
 use crate::event::{Case, CaseStatus, EventKind, Mode, Owner, Stage};
 use crate::package::OpenedPackage;
@@ -80,6 +81,8 @@ pub struct Run {
     pub backups: Vec<BackupFacts>,
     /// From provision.
     pub staging: Option<Staging>,
+    /// From provision, for the stage that follows it.
+    pub(crate) outside: Option<Outside>,
     /// From baseline; replaced by snapshot, changed by deploy, replaced by rollback.
     pub generation: Option<Generation>,
     /// From baseline.
@@ -101,6 +104,7 @@ impl Run {
             ground: None,
             backups: Vec::new(),
             staging: None,
+            outside: None,
             generation: None,
             baseline_seen: BaselineSeen::new(),
             snapshot: None,

@@ -9,44 +9,52 @@ use crate::engine::ChangedPath;
 use crate::event::{EventKind, Owner, Stage};
 use crate::plan::model::Service;
 use crate::staging::{Blueprint, Generation, Staging};
+use crate::state::Frozen;
 
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
-    let generation = run.generation.take().ok_or_else(out_of_order)?;
-    let staging = run.staging()?;
+    let before = run.generation.take().ok_or_else(out_of_order)?;
+    let staging = run.staging.as_mut().ok_or_else(out_of_order)?;
 
     // The clean stop of the database is what makes the frozen volume one that starts without recovery.
     let begun = Instant::now();
-    staging.stop(&generation).await?;
-    measured(run, "services' stop", begun);
-
-    let begun = Instant::now();
-    let blueprints = freeze_containers(staging, &generation).await?;
-    let frozen = generation
+    staging.stop(&before).await?;
+    let frozen: BTreeMap<String, Frozen> = before
         .branches
         .iter()
         .map(|(volume, branch)| (volume.clone(), branch.freeze(staging.state.branching)))
-        .collect::<BTreeMap<_, _>>();
+        .collect();
+    staging.frozen.clone_from(&frozen);
+    measured(run, "services' stop", begun);
+
+    // While the engine looks for what containers changed, the next ones are made as if nothing had changed.
+    let begun = Instant::now();
+    let unchanged: Vec<Blueprint> = before
+        .services
+        .iter()
+        .map(|running| running.blueprint.clone())
+        .collect();
+    let (blueprints, next) = tokio::join!(
+        freeze_containers(run.staging()?, &before),
+        prepare(run, "deploy", unchanged, Owner::Staging)
+    );
+    let (blueprints, mut next) = (blueprints?, next?);
+    run.staging()?
+        .remake_changed(&mut next.generation, &blueprints)
+        .await?;
     measured(run, "snapshot", begun);
 
-    run.save_logs(&generation).await?;
-    for running in &generation.services {
-        staging
-            .ground
-            .engine
-            .remove_container(&running.container)
-            .await?;
-    }
-    let staging = run.staging.as_mut().ok_or_else(out_of_order)?;
-    staging.frozen.clone_from(&frozen);
-    // The branches' mounts go away with their containers; what was written stays in their own volumes, which are
-    // part of what is frozen now.
     let begun = Instant::now();
-    let (generation, files) = relaunch(run, "deploy", blueprints.clone(), Owner::Staging).await?;
+    let (generation, cleared) = tokio::join!(
+        start(run, next.generation, Owner::Staging),
+        clear_away(run, &before)
+    );
+    cleared?;
+    run.generation = Some(generation?);
+    let seconds = begun.elapsed().as_secs_f64();
     measured(run, "services' start", begun);
-    run.generation = Some(generation);
 
-    let mut fingerprints = files;
+    let mut fingerprints = next.files;
     let databases = fingerprint::of_databases(run, run.staging()?, run.generation()?).await?;
     fingerprints.extend(databases);
     run.recorder.emit(EventKind::Fingerprint {
@@ -58,7 +66,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         passed(
             Stage::Snapshot,
             "the services are ready again on the snapshot",
-            begun.elapsed().as_secs_f64(),
+            seconds,
             None,
         ),
     );
@@ -67,6 +75,18 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         blueprints,
         fingerprints,
     });
+    Ok(())
+}
+
+/// The containers of the baseline are not needed any more; what they wrote to volumes is frozen, and stays.
+async fn clear_away(run: &Run, generation: &Generation) -> Result<(), Bad> {
+    run.save_logs(generation).await?;
+    let engine = &run.staging()?.ground.engine;
+    let removed = generation
+        .services
+        .iter()
+        .map(|running| engine.remove_container(&running.container));
+    futures_util::future::try_join_all(removed).await?;
     Ok(())
 }
 
@@ -86,7 +106,11 @@ async fn freeze_containers(
         let ground = &staging.ground;
         let mut blueprint = running.blueprint.clone();
         let changes = ground.engine.changed_paths(&running.container).await?;
-        if !lasting_changes(&changes, &blueprint.service).is_empty() {
+        if let Some(first) = lasting_changes(&changes, &blueprint.service).first() {
+            ground.note(format!(
+                "the container of `{}` has changed its own filesystem ({}, …): it is part of the snapshot",
+                blueprint.service.name, first.path
+            ));
             let image = ground
                 .names
                 .image(&format!("snapshot-{}", blueprint.service.name));
@@ -134,25 +158,40 @@ fn lasting_changes<'a>(changes: &'a [ChangedPath], service: &Service) -> Vec<&'a
         .collect()
 }
 
-/// Starts a generation from what is frozen now, and takes the fingerprints of its files before its services can
-/// write to them.
-pub(super) async fn relaunch(
+/// A generation that is made and not started, and the fingerprints of its files.
+pub(super) struct Prepared {
+    pub generation: Generation,
+    pub files: BTreeMap<String, String>,
+}
+
+/// Makes a generation on what is frozen now, and takes the fingerprints of its files before a service can write to
+/// them.
+pub(super) async fn prepare(
     run: &Run,
     name: &str,
     blueprints: Vec<Blueprint>,
     owner: Owner,
-) -> Result<(Generation, BTreeMap<String, String>), Bad> {
+) -> Result<Prepared, Bad> {
     let staging = run.staging()?;
     let generation = staging
         .prepare(name, blueprints)
         .await
         .map_err(|(_, error)| Bad::start(&error, owner))?;
     let files = fingerprint::of_files(run, staging, &generation).await?;
-    if let Err(error) = staging.start(&generation).await {
+    Ok(Prepared { generation, files })
+}
+
+/// Starts what was prepared.
+pub(super) async fn start(
+    run: &Run,
+    generation: Generation,
+    owner: Owner,
+) -> Result<Generation, Bad> {
+    if let Err(error) = run.staging()?.start(&generation).await {
         run.save_logs(&generation).await?;
         return Err(Bad::start(&error, owner));
     }
-    Ok((generation, files))
+    Ok(generation)
 }
 
 #[cfg(test)]
@@ -194,10 +233,17 @@ mod tests {
                 vec![],
             ),
             (
-                vec![modified("/var"), modified("/var/lib"), added("/var/lib/state")],
+                vec![
+                    modified("/var"),
+                    modified("/var/lib"),
+                    added("/var/lib/state"),
+                ],
                 vec!["/var/lib/state"],
             ),
-            (vec![modified("/etc"), modified("/etc/passwd")], vec!["/etc/passwd"]),
+            (
+                vec![modified("/etc"), modified("/etc/passwd")],
+                vec!["/etc/passwd"],
+            ),
             (vec![added("/runner")], vec!["/runner"]),
         ] {
             let found: Vec<&str> = lasting_changes(&changes, &service)

@@ -1,5 +1,6 @@
 //! Judges what stands there after the deploy: the test plan, and the isolation once more.
 
+use super::isolate::{Moment, Outside};
 use super::run::Run;
 use super::suite::{run_tests, tests_at};
 use super::{Bad, isolate};
@@ -8,8 +9,9 @@ use crate::event::{Owner, Stage};
 
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
-    let shown = run_tests(run, Stage::Verify, When::Verify).await?;
-    let isolated = isolate::run(run, isolate::Moment::AfterDeploy).await;
+    let (shown, isolated) =
+        tokio::join!(run_tests(run, Stage::Verify, When::Verify), isolated(run));
+    let shown = shown?;
     let total = tests_at(run, When::Verify).len();
     if !shown.failed.is_empty() {
         let sentence = shown.sentence(total).unwrap_or_default();
@@ -37,4 +39,11 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             format!("after the deploy {sentence}"),
         )),
     }
+}
+
+/// The deploy may have opened a door: the whole proof once more.
+async fn isolated(run: &Run) -> Result<(), Bad> {
+    let staging = run.staging()?;
+    let outside = Outside::open(&staging.ground, &staging.agent_image, Moment::AfterDeploy).await?;
+    isolate::run(run, &outside).await
 }
