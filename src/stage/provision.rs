@@ -9,7 +9,7 @@ use crate::engine::{EngineError, ImageFacts, Obtained, Purpose};
 use crate::event::{EventKind, Output, Owner, Stage};
 use crate::plan::model::Image;
 use crate::staging::{Ground, Staging, StagingNetwork};
-use crate::state::{BaseStore, StateStore};
+use crate::state::{BaseStore, Branching, StateStore};
 
 /// Volumes that nothing restored begin as branches of this one, which is always empty.
 const EMPTY_VOLUME: &str = "rehearse-empty";
@@ -24,7 +24,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         .await?;
     let network =
         async { StagingNetwork::open(&ground, &agent_image, run.order.without_isolation).await };
-    let state = probe(&ground, &agent_image);
+    let state = probe(&ground, &agent_image, run.order.branching);
     let images = images(&ground);
     let outside = Outside::open(&ground, &agent_image, Moment::Before);
     let (network, state, images, outside) = tokio::join!(network, state, images, outside);
@@ -48,7 +48,11 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     Ok(())
 }
 
-async fn probe(ground: &Ground, agent_image: &str) -> Result<StateStore, EngineError> {
+async fn probe(
+    ground: &Ground,
+    agent_image: &str,
+    wanted: Option<Branching>,
+) -> Result<StateStore, EngineError> {
     let empty = ground
         .engine
         .create_volume(
@@ -63,6 +67,7 @@ async fn probe(ground: &Ground, agent_image: &str) -> Result<StateStore, EngineE
         ground.labels.clone(),
         agent_image.to_owned(),
         &empty,
+        wanted,
     )
     .await
 }

@@ -16,7 +16,7 @@ use crate::report::Recorder;
 use crate::report::files::RunFolder;
 use crate::restore::BackupFacts;
 use crate::staging::{AgentBinary, Blueprint, Generation, Ground, Staging};
-use crate::state::Frozen;
+use crate::state::{Branching, Frozen};
 
 /// What to do with staging at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Order {
     pub expires: Timestamp,
     /// Where record, logs and reports lie.
     pub dir: PathBuf,
+    /// How to make branches; `None` finds out what the engine can do.
+    pub branching: Option<Branching>,
     /// Leaves the isolation option of the network out, so that the isolate stage can be seen to fail.
     pub without_isolation: bool,
 }
