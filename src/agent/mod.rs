@@ -5,6 +5,7 @@
 //! PID 1, for which the kernel has no default actions: SIGTERM ends every verb because [`run`] asks for it.
 
 mod beacon;
+mod changes;
 mod copy;
 mod fault;
 mod fingerprint;
@@ -83,6 +84,12 @@ pub enum AgentCommand {
         #[arg(required = true, num_args = 2.., value_names = ["FROM", "TO"])]
         folders: Vec<PathBuf>,
     },
+    /// Print what containers wrote to their own filesystems, one line a layer.
+    Changes {
+        /// The layers, as the engine keeps them.
+        #[arg(required = true)]
+        layers: Vec<PathBuf>,
+    },
     /// Print one digest a folder.
     Fingerprint {
         /// Absolute paths.
@@ -146,6 +153,7 @@ pub fn run(command: AgentCommand) -> ExitCode {
         | AgentCommand::Reach { .. }
         | AgentCommand::Layer { .. }
         | AgentCommand::Copy { .. }
+        | AgentCommand::Changes { .. }
         | AgentCommand::Fingerprint { .. }
         | AgentCommand::Size { .. } => false,
     };
@@ -224,6 +232,7 @@ async fn perform(command: AgentCommand) -> Result<(), String> {
             })
             .await
         }
+        AgentCommand::Changes { layers } => blocking(move || changes::changes(&layers)).await,
         AgentCommand::Size { folders } => blocking(move || size::size(&folders)).await,
     }
 }

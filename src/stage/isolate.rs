@@ -18,10 +18,10 @@ use crate::state::agent;
 
 /// For one probe of the beacon, which answers an open door within a millisecond. A closed door answers nothing: with
 /// the bridge's address taken away, packets for the gateway are asked for by ARP in vain.
-const PATIENCE: Duration = Duration::from_millis(400);
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// For one probe of a host that may be far away.
-const FAR_PATIENCE: Duration = Duration::from_millis(800);
+const FAR_PATIENCE: Duration = Duration::from_millis(600);
 
 /// Where clouds answer with credentials.
 const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));

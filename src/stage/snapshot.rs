@@ -7,7 +7,6 @@ use super::run::{Run, Snapshot, out_of_order, passed};
 use super::{Bad, fingerprint};
 use crate::engine::ChangedPath;
 use crate::event::{EventKind, Owner, Stage};
-use crate::plan::model::Service;
 use crate::staging::{Blueprint, Generation, Staging};
 use crate::state::Frozen;
 
@@ -102,11 +101,21 @@ async fn freeze_containers(
     staging: &Staging,
     generation: &Generation,
 ) -> Result<Vec<Blueprint>, Bad> {
-    let freezes = generation.services.iter().map(|running| async move {
-        let ground = &staging.ground;
+    let ground = &staging.ground;
+    let containers: Vec<&str> = generation
+        .services
+        .iter()
+        .map(|running| running.container.as_str())
+        .collect();
+    let helper = ground.names.of(&format!("{}-changes", generation.name));
+    let changes = ground
+        .engine
+        .changed_paths(&containers, (&helper, &staging.agent_image), &ground.labels)
+        .await?;
+    let services = generation.services.iter().zip(changes);
+    let freezes = services.map(|(running, changes)| async move {
         let mut blueprint = running.blueprint.clone();
-        let changes = ground.engine.changed_paths(&running.container).await?;
-        if let Some(first) = lasting_changes(&changes, &blueprint.service).first() {
+        if let Some(first) = lasting_changes(&changes, &blueprint).first() {
             ground.note(format!(
                 "the container of `{}` has changed its own filesystem ({}, …): it is part of the snapshot",
                 blueprint.service.name, first.path
@@ -131,7 +140,9 @@ const FLEETING: [&str; 5] = ["/run", "/var/run", "/tmp", "/var/lock", "/dev"];
 
 /// The changes that a container made from its image alone would not have: not what is fleeting, not the mount points
 /// and files that are put into each new container anyway, not a folder that is only named because of what is in it.
-fn lasting_changes<'a>(changes: &'a [ChangedPath], service: &Service) -> Vec<&'a ChangedPath> {
+fn lasting_changes<'a>(changes: &'a [ChangedPath], blueprint: &Blueprint) -> Vec<&'a ChangedPath> {
+    let service = &blueprint.service;
+    let volumes = service.volumes_with(&blueprint.facts);
     let below = |path: &str, folder: &str| {
         path == folder
             || path
@@ -140,7 +151,7 @@ fn lasting_changes<'a>(changes: &'a [ChangedPath], service: &Service) -> Vec<&'a
     };
     let put_there = |path: &str| {
         service.files.iter().any(|file| below(path, &file.target))
-            || service.volumes.iter().any(|mount| path == mount.target)
+            || volumes.iter().any(|(_, at)| path == at.target)
     };
     changes
         .iter()
@@ -151,7 +162,9 @@ fn lasting_changes<'a>(changes: &'a [ChangedPath], service: &Service) -> Vec<&'a
                     .iter()
                     .any(|other| other.path != path && below(&other.path, path))
             };
-            !FLEETING.iter().any(|folder| below(path, folder))
+            // The engine leaves the folder in which it changed its root when it was given files for a container.
+            !path.starts_with("/.pivot_root")
+                && !FLEETING.iter().any(|folder| below(path, folder))
                 && !put_there(path)
                 && !(change.modified && holds_others())
         })
@@ -197,20 +210,23 @@ pub(super) async fn start(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::model::FileMount;
+    use crate::engine::ImageFacts;
+    use crate::plan::model::{FileMount, Service};
 
     #[test]
     fn only_what_a_new_container_would_lack_is_frozen() {
-        let service = Service {
-            files: vec![FileMount {
-                source: "nginx.conf".into(),
-                target: "/etc/nginx/nginx.conf".into(),
-                mode: None,
-                uid: 0,
-                gid: 0,
-            }],
-            ..Service::named("web")
+        let mut blueprint = Blueprint {
+            service: Service::named("web"),
+            image: "web".to_owned(),
+            facts: ImageFacts::default(),
         };
+        blueprint.service.files = vec![FileMount {
+            source: "nginx.conf".into(),
+            target: "/etc/nginx/nginx.conf".into(),
+            mode: None,
+            uid: 0,
+            gid: 0,
+        }];
         let modified = |path: &str| ChangedPath {
             path: path.to_owned(),
             modified: true,
@@ -229,6 +245,7 @@ mod tests {
                     modified("/run"),
                     added("/run/nginx.pid"),
                     added("/tmp/x"),
+                    added("/.pivot_root487461428"),
                 ],
                 vec![],
             ),
@@ -246,7 +263,7 @@ mod tests {
             ),
             (vec![added("/runner")], vec!["/runner"]),
         ] {
-            let found: Vec<&str> = lasting_changes(&changes, &service)
+            let found: Vec<&str> = lasting_changes(&changes, &blueprint)
                 .into_iter()
                 .map(|change| change.path.as_str())
                 .collect();
