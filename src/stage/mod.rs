@@ -13,6 +13,7 @@ mod provision;
 mod restore;
 mod rollback;
 pub mod run;
+mod schema;
 mod snapshot;
 mod step;
 mod suite;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::Bad;
 use super::isolate::Outside;
+use super::schema::Schemas;
 use crate::check::model::BaselineSeen;
 use crate::event::{Case, CaseStatus, EventKind, Mode, Owner, Stage};
 use crate::package::OpenedPackage;
@@ -69,6 +70,8 @@ pub struct Snapshot {
     pub blueprints: Vec<Blueprint>,
     /// From a volume's or database's name to its fingerprint.
     pub fingerprints: BTreeMap<String, String>,
+    /// The objects of each restored database.
+    pub(crate) schemas: Schemas,
 }
 
 /// A run in progress.

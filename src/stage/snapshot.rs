@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::run::{Run, Snapshot, out_of_order, passed};
-use super::{Bad, fingerprint};
+use super::{Bad, fingerprint, schema};
 use crate::engine::ChangedPath;
 use crate::event::{EventKind, Owner, Stage};
 use crate::staging::{Blueprint, Generation, Staging};
@@ -54,8 +54,13 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     measured(run, "services' start", begun);
 
     let mut fingerprints = next.files;
-    let databases = fingerprint::of_databases(run, run.staging()?, run.generation()?).await?;
-    fingerprints.extend(databases);
+    let generation = run.generation()?;
+    let (databases, schemas) = tokio::join!(
+        fingerprint::of_databases(run, run.staging()?, generation),
+        schema::read(run, generation)
+    );
+    let schemas = schemas?;
+    fingerprints.extend(databases?);
     run.recorder.emit(EventKind::Fingerprint {
         of: "snapshot".to_owned(),
         parts: fingerprints.clone(),
@@ -73,6 +78,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         frozen,
         blueprints,
         fingerprints,
+        schemas,
     });
     Ok(())
 }

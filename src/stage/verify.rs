@@ -3,7 +3,7 @@
 use super::isolate::{Moment, Outside};
 use super::run::{Run, not_passed, passed};
 use super::suite::{run_tests, tests_at};
-use super::{Bad, isolate};
+use super::{Bad, isolate, schema};
 use crate::check::model::When;
 use crate::event::{CaseStatus, Owner, Stage};
 
@@ -13,6 +13,10 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         tokio::join!(run_tests(run, Stage::Verify, When::Verify), isolated(run));
     let shown = shown?;
     let standing = standing(run).await?;
+    let schema = match &run.snapshot {
+        Some(snapshot) => schema::judge(run, &snapshot.schemas).await?,
+        None => None,
+    };
     let total = tests_at(run, When::Verify).len();
     if !shown.failed.is_empty() {
         let sentence = shown.sentence(total).unwrap_or_default();
@@ -35,6 +39,13 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     if let Some(down) = standing.first() {
         return Err(Bad::new(Owner::Package, format!("after the deploy {down}"))
             .with_help("its whole log is in the run's folder, below logs/"));
+    }
+    if let Some(sentence) = schema {
+        return Err(
+            Bad::new(Owner::Package, format!("after the deploy {sentence}")).with_help(
+                "write the change down in the package's declares.schema, or take it out of the package",
+            ),
+        );
     }
     isolated?;
     match shown.sentence(total) {
