@@ -15,12 +15,16 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let target = run.snapshot.take().ok_or_else(out_of_order)?;
     let begun = Instant::now();
     let deployed = run.generation.take();
-    let staging = run.staging.as_mut().ok_or_else(out_of_order)?;
-    staging.frozen.clone_from(&target.frozen);
     // The next containers are made while the old ones are got out of the way; they start when those are gone.
     let (left, next) = tokio::join!(
         leave(run, deployed.as_ref()),
-        snapshot::prepare(run, "rollback", target.blueprints.clone(), Owner::Engine)
+        snapshot::prepare(
+            run,
+            "rollback",
+            target.blueprints.clone(),
+            &target.frozen,
+            Owner::Engine
+        )
     );
     left?;
     let next = next?;
