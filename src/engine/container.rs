@@ -9,8 +9,8 @@ use std::time::Duration;
 use bollard::body_try_stream;
 use bollard::container::LogOutput;
 use bollard::models::{
-    ChangeType, ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
-    MountType, NetworkingConfig,
+    ChangeType, ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig,
+    HostConfigLogConfig, Mount, MountType, NetworkingConfig,
 };
 use bollard::query_parameters::{
     ContainerArchiveInfoOptions, CreateContainerOptions, DownloadFromContainerOptions,

@@ -194,10 +194,17 @@ mod tests {
                 vec![],
             ),
             (
-                vec![modified("/var"), modified("/var/lib"), added("/var/lib/state")],
+                vec![
+                    modified("/var"),
+                    modified("/var/lib"),
+                    added("/var/lib/state"),
+                ],
                 vec!["/var/lib/state"],
             ),
-            (vec![modified("/etc"), modified("/etc/passwd")], vec!["/etc/passwd"]),
+            (
+                vec![modified("/etc"), modified("/etc/passwd")],
+                vec!["/etc/passwd"],
+            ),
             (vec![added("/runner")], vec!["/runner"]),
         ] {
             let found: Vec<&str> = lasting_changes(&changes, &service)
