@@ -9,8 +9,7 @@ use rehearsal::verdict::Outcome;
 use crate::common::{BASE, IDLE, Place, Ran, checkout, forget_bases_of};
 
 /// A database of the sample's image, with nothing else.
-pub(crate) const DATABASE: &str = "\
-  db:
+pub(crate) const DATABASE: &str = "  db:
     image: rehearse-site/db:15
     environment: { POSTGRES_USER: ledger, POSTGRES_PASSWORD: in-staging }
     volumes: [\"data:/var/lib/postgresql/data\"]
@@ -256,7 +255,7 @@ fn good_backups_of_every_form_are_restored_and_checked() {
 /// A folder, a file with an owner of its own, and a link.
 fn archive(content: &str) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
-    let mut header = |kind: tar::EntryType, mode: u32, size: u64| {
+    let header = |kind: tar::EntryType, mode: u32, size: u64| {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);

@@ -136,7 +136,9 @@ fn attribute(start: &BytesStart<'_>, name: &str) -> String {
         .try_get_attribute(name)
         .expect("well-formed attributes")
         .unwrap_or_else(|| panic!("{start:?} has no {name}"));
-    let decoded = found.unescape_value().expect("well-formed text");
+    let decoded = found
+        .normalized_value(quick_xml::XmlVersion::Implicit1_0)
+        .expect("well-formed text");
     decoded.into_owned()
 }
 

@@ -4,11 +4,14 @@
 //! makes what is missing (`rehearse demo --prepare`).
 
 mod backup;
+mod chinook;
 mod common;
 mod crash;
 mod exit_codes;
 mod isolation;
 mod junit;
 mod release;
+mod shapes;
+mod stack;
 mod staging;
 mod unassisted;
