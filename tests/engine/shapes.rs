@@ -103,7 +103,8 @@ fn every_action_is_done_and_undone_and_no_tag_of_the_host_is_moved() {
     };
     let tagged = engine(async |engine| engine.tag(BASE, &tag).await);
     tagged.expect("the base image can be tagged");
-    let ran = place.run(&[]);
+    // With the fallback for engines that cannot mount overlays: everything is done and undone as well.
+    let ran = place.run(&["--branches", "copy"]);
     let after = id(&tag);
     let removed =
         engine(async |engine| -> Result<(), EngineError> { engine.remove_image(&tag).await });
@@ -128,6 +129,8 @@ fn every_action_is_done_and_undone_and_no_tag_of_the_host_is_moved() {
         ]
     );
     assert_eq!(ran.output_of("first/count"), ["new page"]);
+    let branches = ran.record().engine.expect("an engine").branches;
+    assert_eq!(branches, "copy");
     let package = ran.record().package.expect("a package");
     assert_eq!(
         (package.name.as_str(), package.version.as_deref()),
@@ -171,4 +174,39 @@ fn what_a_step_breaks_is_the_packages_fault() {
         let said = case.message.as_deref().unwrap_or_default();
         assert!(said.contains(words), "{said}");
     }
+}
+
+#[test]
+fn a_service_that_no_test_looks_at_must_stand_all_the_same() {
+    let place = Place::small(
+        "stands",
+        "\
+package: stands
+components:
+  - name: app
+    steps:
+      - name: stop the worker
+        service: app
+        run: touch /srv/state/stop; while getent hosts worker >/dev/null; do sleep 0.1; done
+",
+    );
+    place.write(
+        "stack.yaml",
+        format!(
+            "services:\n  app:\n    image: {BASE}\n    command: {IDLE}\n    volumes: [\"state:/srv/state\"]\n  worker:\n    \
+             image: {BASE}\n    command: [sh, -c, \"until test -e /srv/state/stop; do sleep 0.1; done; exit 5\"]\n    \
+             volumes: [\"state:/srv/state\"]\nvolumes: {{ state: }}\n"
+        ),
+    );
+    let ran = place.run(&[]);
+    ran.expect(1, Outcome::Failed, Some(Owner::Package))
+        .expect_rolled_back();
+    assert_eq!(ran.verdict().stage, Some(Stage::Verify));
+    let case = ran.case("verify", "service `worker` still runs");
+    assert_eq!(case.status, CaseStatus::Failed);
+    assert!(
+        ran.reason(Stage::Verify).contains("exit code 5"),
+        "{}",
+        ran.reason(Stage::Verify)
+    );
 }
