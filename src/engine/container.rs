@@ -1,6 +1,6 @@
 //! Containers: made, started, stopped, removed, filled and read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -73,6 +73,8 @@ pub struct ContainerSpec {
     pub entrypoint: Option<Vec<String>>,
     /// `KEY` to value.
     pub environment: BTreeMap<String, String>,
+    /// Variables of the image that the container shall not have.
+    pub unset: BTreeSet<String>,
     /// Networks.
     pub attach: Attach,
     /// Volumes.
@@ -112,6 +114,7 @@ impl ContainerSpec {
             command: None,
             entrypoint: None,
             environment: BTreeMap::new(),
+            unset: BTreeSet::new(),
             attach,
             volumes: Vec::new(),
             engine_folders: Vec::new(),
@@ -267,6 +270,8 @@ fn create_body(spec: &ContainerSpec, labels: HashMap<String, String>) -> Contain
             spec.environment
                 .iter()
                 .map(|(key, value)| format!("{key}={value}"))
+                // The engine's own way to say it: a name without a value.
+                .chain(spec.unset.iter().cloned())
                 .collect(),
         ),
         user: spec.user.clone(),

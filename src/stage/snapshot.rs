@@ -225,6 +225,7 @@ mod tests {
             service: Service::named("web"),
             image: "web".to_owned(),
             facts: ImageFacts::default(),
+            unset: Default::default(),
         };
         blueprint.service.files = vec![FileMount {
             source: "nginx.conf".into(),

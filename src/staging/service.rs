@@ -1,6 +1,6 @@
 //! One generation of services: containers and the branches they write to, started in dependency order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
@@ -23,6 +23,9 @@ pub struct Blueprint {
     pub image: String,
     /// What is known of that image.
     pub facts: ImageFacts,
+    /// Variables that the deploy took away: the image may bring them, above all one that the snapshot made of a
+    /// container that had them.
+    pub unset: BTreeSet<String>,
 }
 
 /// A container that stands for a service.
@@ -163,6 +166,7 @@ impl Ground {
             command: service.command.clone(),
             entrypoint: service.entrypoint.clone(),
             environment: service.environment.clone(),
+            unset: blueprint.unset.clone(),
             volumes,
             tmpfs: service.tmpfs.clone(),
             user: service.user.clone(),
@@ -223,6 +227,7 @@ impl Staging {
                     service: service.clone(),
                     image: facts.id.clone(),
                     facts,
+                    unset: BTreeSet::new(),
                 })
             })
             .collect()

@@ -19,11 +19,11 @@ const DUMP: &str = "\
 set -eu
 install -d -o postgres -m 0700 /tmp/made /tmp/socket
 run() { setpriv --reuid=postgres --regid=postgres --init-groups \"$@\"; }
-run initdb --no-sync -D /tmp/made -U postgres --encoding=UTF8 --locale=C.UTF-8 --auth=trust >/dev/null
+run initdb --no-sync -D /tmp/made -U ledger --encoding=UTF8 --locale=C.UTF-8 --auth=trust >/dev/null
 run pg_ctl start -D /tmp/made -s -w -l /tmp/made/log -o \"-c listen_addresses='' -c unix_socket_directories=/tmp/socket -c fsync=off\"
-export PGHOST=/tmp/socket PGUSER=postgres
+export PGHOST=/tmp/socket PGUSER=ledger
 run psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d postgres -f /seed/chinook.sql
-run pg_dump -Fc --no-owner -d chinook >/tmp/chinook.dump
+run pg_dump -Fc -d chinook >/tmp/chinook.dump
 run pg_ctl stop -D /tmp/made -s -m immediate
 ";
 
