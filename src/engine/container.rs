@@ -9,7 +9,7 @@ use std::time::Duration;
 use bollard::body_try_stream;
 use bollard::container::LogOutput;
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
+    ChangeType, ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
     MountType, NetworkingConfig,
 };
 use bollard::query_parameters::{
@@ -161,6 +161,15 @@ pub struct FileUpload {
     pub uid: u64,
     /// Numeric group.
     pub gid: u64,
+}
+
+/// A path at which a container's own filesystem differs from its image's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedPath {
+    /// Absolute.
+    pub path: String,
+    /// Modified, rather than added or deleted. A folder counts as modified when something in it came or went.
+    pub modified: bool,
 }
 
 /// A file or folder of this machine that goes into a container.
@@ -669,18 +678,24 @@ impl Engine {
             .map_err(|error| EngineError::new(operation(), error.to_string()))
     }
 
-    /// True where a container's own filesystem differs from its image's by more than the mount points and files
-    /// that the engine itself put there.
+    /// The paths at which a container's own filesystem differs from its image's.
     ///
     /// # Errors
     /// When it does not exist.
-    pub async fn has_own_changes(&self, name: &str) -> Result<bool, EngineError> {
+    pub async fn changed_paths(&self, name: &str) -> Result<Vec<ChangedPath>, EngineError> {
         let changes = self
             .docker
             .container_changes(name)
             .await
             .doing(|| format!("list the changes of container `{name}`"))?;
-        Ok(changes.is_some_and(|changes| !changes.is_empty()))
+        Ok(changes
+            .unwrap_or_default()
+            .into_iter()
+            .map(|change| ChangedPath {
+                path: change.path,
+                modified: matches!(change.kind, ChangeType::_0),
+            })
+            .collect())
     }
 }
 

@@ -35,8 +35,8 @@ pub struct ImageFacts {
     pub volumes: Vec<String>,
     /// Its own environment, as `KEY=value`.
     pub environment: Vec<String>,
-    /// It brings a health check.
-    pub has_healthcheck: bool,
+    /// Its own health check's command: `["CMD", ...]` or `["CMD-SHELL", "..."]`.
+    pub healthcheck: Option<Vec<String>>,
     /// TCP ports that it exposes.
     pub tcp_ports: Vec<u16>,
     /// The digest of the build context that we built it from, if we did.
@@ -76,11 +76,10 @@ impl Engine {
             id: seen.id.unwrap_or_default(),
             volumes,
             environment: config.env.unwrap_or_default(),
-            has_healthcheck: config.healthcheck.is_some_and(|check| {
-                check
-                    .test
-                    .is_some_and(|test| test.first().is_some_and(|kind| kind != "NONE"))
-            }),
+            healthcheck: config
+                .healthcheck
+                .and_then(|check| check.test)
+                .filter(|test| test.first().is_some_and(|kind| kind != "NONE")),
             tcp_ports,
             built_from: config
                 .labels

@@ -20,7 +20,7 @@ mod volume;
 pub use build::{BuildSpec, Network as BuildNetwork};
 pub use connect::{Engine, EngineFacts};
 pub use container::{
-    Attach, ContainerSpec, ContainerState, FileUpload, HostNetwork, HostPaths, VolumeAt,
+    Attach, ChangedPath, ContainerSpec, ContainerState, FileUpload, HostNetwork, HostPaths, VolumeAt,
 };
 pub use error::EngineError;
 pub use exec::{ExecLine, ExecOutcome, ExecSpec, Interactive};

@@ -134,6 +134,41 @@ pub struct Service {
     pub one_shot: bool,
 }
 
+#[cfg(test)]
+impl Service {
+    /// A service of which only the name matters.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            image: Image {
+                reference: name.to_owned(),
+                build: None,
+            },
+            command: None,
+            entrypoint: None,
+            environment: BTreeMap::new(),
+            volumes: Vec::new(),
+            files: Vec::new(),
+            tmpfs: BTreeMap::new(),
+            healthcheck: None,
+            depends_on: Vec::new(),
+            user: None,
+            working_dir: None,
+            hostname: None,
+            aliases: Vec::new(),
+            tcp_ports: Vec::new(),
+            memory: None,
+            cpus: None,
+            shm_size: None,
+            stop_signal: None,
+            stop_grace_period: Duration::from_secs(10),
+            init: false,
+            read_only: false,
+            one_shot: false,
+        }
+    }
+}
+
 /// A named volume in a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VolumeMount {

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use super::run::{Run, Snapshot, out_of_order, passed};
 use super::{Bad, fingerprint};
+use crate::engine::ChangedPath;
 use crate::event::{EventKind, Owner, Stage};
+use crate::plan::model::Service;
 use crate::staging::{Blueprint, Generation, Staging};
 
 /// Runs the stage.
@@ -83,7 +85,8 @@ async fn freeze_containers(
     let freezes = generation.services.iter().map(|running| async move {
         let ground = &staging.ground;
         let mut blueprint = running.blueprint.clone();
-        if ground.engine.has_own_changes(&running.container).await? {
+        let changes = ground.engine.changed_paths(&running.container).await?;
+        if !lasting_changes(&changes, &blueprint.service).is_empty() {
             let image = ground
                 .names
                 .image(&format!("snapshot-{}", blueprint.service.name));
@@ -96,6 +99,39 @@ async fn freeze_containers(
         Ok::<_, crate::engine::EngineError>(blueprint)
     });
     Ok(futures_util::future::try_join_all(freezes).await?)
+}
+
+/// Folders whose content lasts only as long as a system runs (Filesystem Hierarchy Standard 3.0, 3.15 and 3.18):
+/// process ids, sockets, scratch files. A container that is started again makes them anew.
+const FLEETING: [&str; 5] = ["/run", "/var/run", "/tmp", "/var/lock", "/dev"];
+
+/// The changes that a container made from its image alone would not have: not what is fleeting, not the mount points
+/// and files that are put into each new container anyway, not a folder that is only named because of what is in it.
+fn lasting_changes<'a>(changes: &'a [ChangedPath], service: &Service) -> Vec<&'a ChangedPath> {
+    let below = |path: &str, folder: &str| {
+        path == folder
+            || path
+                .strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with('/'))
+    };
+    let put_there = |path: &str| {
+        service.files.iter().any(|file| below(path, &file.target))
+            || service.volumes.iter().any(|mount| path == mount.target)
+    };
+    changes
+        .iter()
+        .filter(|change| {
+            let path = change.path.as_str();
+            let holds_others = || {
+                changes
+                    .iter()
+                    .any(|other| other.path != path && below(&other.path, path))
+            };
+            !FLEETING.iter().any(|folder| below(path, folder))
+                && !put_there(path)
+                && !(change.modified && holds_others())
+        })
+        .collect()
 }
 
 /// Starts a generation from what is frozen now, and takes the fingerprints of its files before its services can
@@ -117,4 +153,58 @@ pub(super) async fn relaunch(
         return Err(Bad::start(&error, owner));
     }
     Ok((generation, files))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::model::FileMount;
+
+    #[test]
+    fn only_what_a_new_container_would_lack_is_frozen() {
+        let service = Service {
+            files: vec![FileMount {
+                source: "nginx.conf".into(),
+                target: "/etc/nginx/nginx.conf".into(),
+                mode: None,
+                uid: 0,
+                gid: 0,
+            }],
+            ..Service::named("web")
+        };
+        let modified = |path: &str| ChangedPath {
+            path: path.to_owned(),
+            modified: true,
+        };
+        let added = |path: &str| ChangedPath {
+            path: path.to_owned(),
+            modified: false,
+        };
+        for (changes, lasting) in [
+            (vec![], vec![]),
+            (
+                vec![
+                    modified("/etc"),
+                    modified("/etc/nginx"),
+                    modified("/etc/nginx/nginx.conf"),
+                    modified("/run"),
+                    added("/run/nginx.pid"),
+                    added("/tmp/x"),
+                ],
+                vec![],
+            ),
+            (
+                vec![modified("/var"), modified("/var/lib"), added("/var/lib/state")],
+                vec!["/var/lib/state"],
+            ),
+            (vec![modified("/etc"), modified("/etc/passwd")], vec!["/etc/passwd"]),
+            (vec![added("/runner")], vec!["/runner"]),
+        ] {
+            let found: Vec<&str> = lasting_changes(&changes, &service)
+                .into_iter()
+                .map(|change| change.path.as_str())
+                .collect();
+            assert_eq!(found, lasting, "{changes:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::{Ground, Staging};
 use crate::agent::protocol::{Answer, Ask};
 use crate::engine::{
-    Attach, ContainerSpec, EngineError, HostPaths, ImageFacts, NotReady, VolumeAt,
+    Attach, ContainerSpec, EngineError, ExecSpec, HostPaths, ImageFacts, NotReady, VolumeAt,
 };
 use crate::plan::model::{Condition, Service};
 use crate::state::{Branch, Frozen, slug};
@@ -86,7 +86,23 @@ enum Phase {
     Completed,
 }
 
-/// The engine's own grace for helpers and one-shots that do not say one.
+/// The command of a service's health check, where it has one.
+fn health_command(blueprint: &Blueprint) -> Option<Vec<String>> {
+    let test = match &blueprint.service.healthcheck {
+        // Without a test of its own it changes only the intervals of the image's.
+        Some(check) if !check.test.is_empty() => &check.test,
+        Some(_) | None => blueprint.facts.healthcheck.as_ref()?,
+    };
+    match test.split_first() {
+        Some((kind, command)) if kind == "CMD" => Some(command.to_vec()),
+        Some((kind, [script])) if kind == "CMD-SHELL" => {
+            Some(vec!["/bin/sh".into(), "-c".into(), script.clone()])
+        }
+        Some(_) | None => None,
+    }
+}
+
+/// Lines of a service's log that come with the error about it.
 const LOG_LINES: usize = 20;
 
 impl Service {
@@ -387,7 +403,10 @@ impl Staging {
             engine.await_completed(&running.container).await?;
             return Ok(());
         }
-        let state = engine.await_healthy(&running.container).await?;
+        let state = tokio::select! {
+            state = engine.await_healthy(&running.container) => state?,
+            () = self.looks_healthy(running) => engine.container_state(&running.container).await?,
+        };
         self.ground.learn_address(state.address, &service.name);
         for port in &service.tcp_ports {
             let asked = self.network.agent.ask(Ask::AwaitTcp {
@@ -411,6 +430,32 @@ impl Staging {
             }
         }
         Ok(())
+    }
+
+    /// Runs a service's health check ourselves until it succeeds. Engines before 25 run it for the first time only
+    /// after a whole interval; a service is usually ready long before, and waits like that add up. It never says
+    /// that a service is unhealthy: that is the engine's to say.
+    async fn looks_healthy(&self, running: &Running) {
+        /// Between two checks: there is no event for a check that the engine did not make.
+        const PAUSE: Duration = Duration::from_millis(100);
+        let Some(command) = health_command(&running.blueprint) else {
+            return std::future::pending().await;
+        };
+        let spec = ExecSpec {
+            command,
+            ..ExecSpec::default()
+        };
+        loop {
+            let outcome = self
+                .ground
+                .engine
+                .exec(&running.container, &spec, |_| {})
+                .await;
+            if outcome.is_ok_and(|outcome| outcome.exit_code == 0) {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Stops the services of a generation cleanly, dependents first.
