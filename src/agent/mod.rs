@@ -5,6 +5,7 @@
 //! PID 1, for which the kernel has no default actions: SIGTERM ends every verb because [`run`] asks for it.
 
 mod beacon;
+mod changes;
 mod copy;
 mod fault;
 mod fingerprint;
@@ -77,12 +78,17 @@ pub enum AgentCommand {
         #[arg(required = true, num_args = 2.., value_names = ["LOWER", "LAYER"])]
         folders: Vec<PathBuf>,
     },
-    /// Copy a folder with everything in it, sharing its blocks where the file system can.
+    /// Copy folders with everything in them, sharing their blocks where the file system can.
     Copy {
-        /// The folder to copy.
-        from: PathBuf,
-        /// An empty folder, or one to be made.
-        to: PathBuf,
+        /// FROM TO, and so on in pairs; each TO is empty, or still to be made.
+        #[arg(required = true, num_args = 2.., value_names = ["FROM", "TO"])]
+        folders: Vec<PathBuf>,
+    },
+    /// Print what containers wrote to their own filesystems, one line a layer.
+    Changes {
+        /// The layers, as the engine keeps them.
+        #[arg(required = true)]
+        layers: Vec<PathBuf>,
     },
     /// Print one digest a folder.
     Fingerprint {
@@ -147,6 +153,7 @@ pub fn run(command: AgentCommand) -> ExitCode {
         | AgentCommand::Reach { .. }
         | AgentCommand::Layer { .. }
         | AgentCommand::Copy { .. }
+        | AgentCommand::Changes { .. }
         | AgentCommand::Fingerprint { .. }
         | AgentCommand::Size { .. } => false,
     };
@@ -198,8 +205,17 @@ async fn perform(command: AgentCommand) -> Result<(), String> {
         }
         AgentCommand::Idle => std::future::pending().await,
         AgentCommand::Layer { folders } => blocking(move || layer::layer(&folders)).await,
-        AgentCommand::Copy { from, to } => {
-            blocking(move || copy::copy(&from, &to).and_then(|copied| lines::print(&copied))).await
+        AgentCommand::Copy { folders } => {
+            blocking(move || {
+                for pair in folders.chunks(2) {
+                    let [from, to] = pair else {
+                        return Err("cannot copy: a folder without a target".to_owned());
+                    };
+                    lines::print(&copy::copy(from, to)?)?;
+                }
+                Ok(())
+            })
+            .await
         }
         AgentCommand::Fingerprint { folders } => {
             blocking(move || {
@@ -216,6 +232,7 @@ async fn perform(command: AgentCommand) -> Result<(), String> {
             })
             .await
         }
+        AgentCommand::Changes { layers } => blocking(move || changes::changes(&layers)).await,
         AgentCommand::Size { folders } => blocking(move || size::size(&folders)).await,
     }
 }

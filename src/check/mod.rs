@@ -10,6 +10,7 @@ mod findings;
 mod http;
 mod judge;
 pub mod model;
+pub mod schema;
 mod show;
 mod sql;
 mod tcp;

@@ -36,6 +36,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         keep: Keep::Never,
         keep_for: KEEP_FOR,
         reporting: &arguments.reporting,
+        branching: None,
         without_isolation: false,
     })
 }

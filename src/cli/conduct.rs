@@ -20,6 +20,7 @@ use crate::report::{Recorder, Sink};
 use crate::stage::conductor::conduct;
 use crate::stage::run::{Keep, Order};
 use crate::staging::{AgentBinary, Names};
+use crate::state::Branching;
 
 /// What is asked for on the command line.
 pub(super) struct Asked<'a> {
@@ -29,6 +30,7 @@ pub(super) struct Asked<'a> {
     pub keep: Keep,
     pub keep_for: SignedDuration,
     pub reporting: &'a Reporting,
+    pub branching: Option<Branching>,
     pub without_isolation: bool,
 }
 
@@ -178,6 +180,7 @@ async fn conducted(asked: &Asked<'_>, prepared: Prepared) -> u8 {
         keep: asked.keep,
         expires: now.checked_add(asked.keep_for).unwrap_or(Timestamp::MAX),
         dir: folder.path().to_owned(),
+        branching: asked.branching,
         without_isolation: asked.without_isolation,
         folder: folder.clone(),
     };

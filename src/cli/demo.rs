@@ -99,6 +99,7 @@ fn rehearse(dir: &Path, package: &Path, report_dir: &Path) -> ExitCode {
             report_dir: report_dir.to_owned(),
             format: Format::Human,
         },
+        branching: None,
         without_isolation: false,
     })
 }

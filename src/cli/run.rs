@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use super::Reporting;
 use super::conduct::{Asked, run};
 use crate::event::Mode;
+use crate::state::Branching;
 
 /// Rehearse a deploy: restore, prove, snapshot, deploy, test, judge, roll back.
 #[derive(Debug, Args)]
@@ -30,6 +31,10 @@ pub struct Arguments {
     /// Whether to leave staging up at the end, as the deploy left it, to look at
     #[arg(long, value_enum, default_value_t = KeepArgument::Never)]
     pub keep: KeepArgument,
+    /// How writable branches of restored data are made: by overlay volumes where the engine can mount them, else by
+    /// copies
+    #[arg(long, value_enum, default_value_t = BranchesArgument::Auto)]
+    pub branches: BranchesArgument,
     /// Where and how to report
     #[command(flatten)]
     pub reporting: Reporting,
@@ -49,6 +54,17 @@ pub enum KeepArgument {
     Always,
 }
 
+/// How branches are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BranchesArgument {
+    /// Find out what the engine can do
+    Auto,
+    /// Overlay volumes: nothing is copied until it is written
+    Overlay,
+    /// Copies, with reflinks where the filesystem can
+    Copy,
+}
+
 /// How long a kept staging lives, and how long a crashed one on another machine, which cannot be seen to be dead.
 pub(super) const KEEP_FOR: SignedDuration = SignedDuration::from_hours(24);
 
@@ -65,6 +81,11 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         },
         keep_for: KEEP_FOR,
         reporting: &arguments.reporting,
+        branching: match arguments.branches {
+            BranchesArgument::Auto => None,
+            BranchesArgument::Overlay => Some(Branching::Overlay),
+            BranchesArgument::Copy => Some(Branching::Copy),
+        },
         without_isolation: arguments.without_isolation,
     })
 }

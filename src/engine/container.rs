@@ -9,7 +9,7 @@ use std::time::Duration;
 use bollard::body_try_stream;
 use bollard::container::LogOutput;
 use bollard::models::{
-    ChangeType, ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
     MountType, NetworkingConfig,
 };
 use bollard::query_parameters::{
@@ -77,6 +77,8 @@ pub struct ContainerSpec {
     pub attach: Attach,
     /// Volumes.
     pub volumes: Vec<VolumeAt>,
+    /// Folders of the engine's own host, read-only, with their targets: for helpers that look at what the engine keeps.
+    pub engine_folders: Vec<(String, String)>,
     /// In-memory filesystems, path to options.
     pub tmpfs: BTreeMap<String, String>,
     /// `user` or `uid:gid`.
@@ -112,6 +114,7 @@ impl ContainerSpec {
             environment: BTreeMap::new(),
             attach,
             volumes: Vec::new(),
+            engine_folders: Vec::new(),
             tmpfs: BTreeMap::new(),
             user: None,
             working_dir: None,
@@ -144,6 +147,9 @@ pub struct ContainerState {
     pub address: Option<IpAddr>,
     /// The gateway of that network.
     pub gateway: Option<IpAddr>,
+    /// Where the engine's host keeps what the container wrote to its own filesystem, for storage drivers that keep it
+    /// apart.
+    pub layer: Option<String>,
     /// When it was started, as the engine writes it.
     pub started_at: String,
 }
@@ -161,15 +167,6 @@ pub struct FileUpload {
     pub uid: u64,
     /// Numeric group.
     pub gid: u64,
-}
-
-/// A path at which a container's own filesystem differs from its image's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChangedPath {
-    /// Absolute.
-    pub path: String,
-    /// Modified, rather than added or deleted. A folder counts as modified when something in it came or went.
-    pub modified: bool,
 }
 
 /// A file or folder of this machine that goes into a container.
@@ -227,6 +224,13 @@ fn create_body(spec: &ContainerSpec, labels: HashMap<String, String>) -> Contain
             read_only: Some(at.read_only),
             ..Mount::default()
         })
+        .chain(spec.engine_folders.iter().map(|(source, target)| Mount {
+            typ: Some(MountType::BIND),
+            source: Some(source.clone()),
+            target: Some(target.clone()),
+            read_only: Some(true),
+            ..Mount::default()
+        }))
         .collect();
     let host_config = HostConfig {
         network_mode: Some(network_mode),
@@ -372,6 +376,9 @@ impl Engine {
             .inspect_container(name, None)
             .await
             .doing(|| format!("inspect container `{name}`"))?;
+        let layer = seen
+            .graph_driver
+            .and_then(|driver| driver.data.get("UpperDir").cloned());
         let state = seen.state.unwrap_or_default();
         let running = state.running.unwrap_or(false);
         let (health, last_check) = match state.health {
@@ -404,6 +411,7 @@ impl Engine {
             out_of_memory: state.oom_killed.unwrap_or(false),
             address,
             gateway,
+            layer,
             started_at: state.started_at.unwrap_or_default(),
         })
     }
@@ -676,26 +684,6 @@ impl Engine {
         out.flush()
             .await
             .map_err(|error| EngineError::new(operation(), error.to_string()))
-    }
-
-    /// The paths at which a container's own filesystem differs from its image's.
-    ///
-    /// # Errors
-    /// When it does not exist.
-    pub async fn changed_paths(&self, name: &str) -> Result<Vec<ChangedPath>, EngineError> {
-        let changes = self
-            .docker
-            .container_changes(name)
-            .await
-            .doing(|| format!("list the changes of container `{name}`"))?;
-        Ok(changes
-            .unwrap_or_default()
-            .into_iter()
-            .map(|change| ChangedPath {
-                path: change.path,
-                modified: matches!(change.kind, ChangeType::_0),
-            })
-            .collect())
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Obtained {
 }
 
 /// What a container of an image would be like.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ImageFacts {
     /// `sha256:<hex>`.
     pub id: String,

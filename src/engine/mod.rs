@@ -5,6 +5,7 @@
 
 mod body;
 mod build;
+mod changes;
 mod connect;
 mod container;
 mod error;
@@ -18,9 +19,10 @@ mod sweep;
 mod volume;
 
 pub use build::{BuildSpec, Network as BuildNetwork};
+pub use changes::ChangedPath;
 pub use connect::{Engine, EngineFacts};
 pub use container::{
-    Attach, ChangedPath, ContainerSpec, ContainerState, FileUpload, HostNetwork, HostPaths, VolumeAt,
+    Attach, ContainerSpec, ContainerState, FileUpload, HostNetwork, HostPaths, VolumeAt,
 };
 pub use error::EngineError;
 pub use exec::{ExecLine, ExecOutcome, ExecSpec, Interactive};

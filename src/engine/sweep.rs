@@ -183,17 +183,30 @@ impl Engine {
         Ok(swept)
     }
 
+    /// Containers first, for they hold the others; within one kind all at once.
     async fn remove_all(&self, resources: Vec<Resource>, swept: &mut Swept) {
-        for resource in resources {
-            let removed = match &resource {
-                Resource::Container(name) => self.remove_container(name).await,
-                Resource::Network(name) => self.remove_network(name).await,
-                Resource::Volume(name) => self.remove_volume(name).await,
-                Resource::Image(name) => self.remove_image(name).await,
-            };
-            match removed {
-                Ok(()) => swept.removed.push(resource),
-                Err(error) => swept.left.push((resource, error.cause)),
+        let (containers, others): (Vec<_>, Vec<_>) = resources
+            .into_iter()
+            .partition(|resource| matches!(resource, Resource::Container(_)));
+        // Images last: a volume or network never waits for one, but a name of an image may be another's parent.
+        let (images, others): (Vec<_>, Vec<_>) = others
+            .into_iter()
+            .partition(|resource| matches!(resource, Resource::Image(_)));
+        for kind in [containers, others, images] {
+            let removals = kind.into_iter().map(|resource| async move {
+                let removed = match &resource {
+                    Resource::Container(name) => self.remove_container(name).await,
+                    Resource::Network(name) => self.remove_network(name).await,
+                    Resource::Volume(name) => self.remove_volume(name).await,
+                    Resource::Image(name) => self.remove_image(name).await,
+                };
+                (resource, removed)
+            });
+            for (resource, removed) in futures_util::future::join_all(removals).await {
+                match removed {
+                    Ok(()) => swept.removed.push(resource),
+                    Err(error) => swept.left.push((resource, error.cause)),
+                }
             }
         }
     }

@@ -8,13 +8,13 @@ use crate::report::paint::Paint;
 use crate::report::text::{one_line, seconds};
 use crate::report::{lines, summary};
 
-/// Progress of one thing is told at most this often, in seconds.
+/// Progress of a stage is told at most this often, in seconds.
 const PROGRESS_EVERY: f64 = 10.0;
 
 /// Writes a line an event that a reader of the log would miss.
 pub struct Plain {
     out: Box<dyn Write + Send>,
-    told: BTreeMap<String, f64>,
+    told: BTreeMap<Stage, f64>,
 }
 
 impl Plain {
@@ -64,7 +64,10 @@ impl Plain {
             } => {
                 format!("rehearse {version}: {rehearsal} ({file}), run {run}")
             }
-            EventKind::StageStarted { stage } => format!("{stage}: begins"),
+            EventKind::StageStarted { stage } => {
+                self.told.insert(*stage, elapsed);
+                format!("{stage}: begins")
+            }
             EventKind::StageFinished {
                 stage,
                 outcome,
@@ -89,14 +92,12 @@ impl Plain {
                 total,
                 unit,
             } => {
-                // The last word on something is always told.
-                let last = self.told.get(what).copied();
-                let due =
-                    last.is_none_or(|at| elapsed - at >= PROGRESS_EVERY) || Some(*done) == *total;
-                if !due {
+                // A reader of a log wants to know that something goes on, not each step of it.
+                let last = self.told.get(stage).copied();
+                if last.is_some_and(|at| elapsed - at < PROGRESS_EVERY) {
                     return None;
                 }
-                self.told.insert(what.clone(), elapsed);
+                self.told.insert(*stage, elapsed);
                 format!("{stage}: {what}: {}", lines::progress(*done, *total, unit))
             }
             EventKind::StepStarted {

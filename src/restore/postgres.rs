@@ -15,8 +15,7 @@ use crate::engine::{
 use crate::event::{EventKind, Output, Owner, Stage};
 use crate::plan::model::{Restore, RestoreTarget};
 use crate::restore::{BackupFacts, Format, open_decompressed};
-use crate::stage::Bad;
-use crate::staging::{Blueprint, Ended, Running, Staging};
+use crate::staging::{Bad, Blueprint, Ended, Running, Staging};
 
 /// Where the dumps lie in the server's container.
 const INBOX: &str = "/rehearse-backup";

@@ -2,8 +2,7 @@
 
 use crate::engine::{Attach, ContainerSpec, VolumeAt};
 use crate::restore::{BackupFacts, archive};
-use crate::stage::Bad;
-use crate::staging::Staging;
+use crate::staging::{Bad, Staging};
 
 /// Unpacks an archive into a plain volume. The archive is re-written on the way, so that the engine gets nothing
 /// that could leave the volume; owners are kept as numbers.

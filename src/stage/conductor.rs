@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::isolate::Moment;
-use super::run::{Order, Run};
+use super::run::{Order, Run, out_of_order};
 use super::{
     Bad, baseline, deploy, isolate, preflight, provision, restore, rollback, snapshot, teardown,
     verify,
@@ -151,7 +150,10 @@ async fn perform(run: &mut Run, stage: Stage) -> Result<(), Bad> {
     match stage {
         Stage::Preflight => preflight::run(run).await,
         Stage::Provision => provision::run(run).await,
-        Stage::Isolate => isolate::run(run, Moment::Before).await,
+        Stage::Isolate => {
+            let outside = run.outside.take().ok_or_else(out_of_order)?;
+            isolate::run(run, &outside).await
+        }
         Stage::Restore => restore::run(run).await,
         Stage::Baseline => baseline::run(run).await,
         Stage::Snapshot => snapshot::run(run).await,

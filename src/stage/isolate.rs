@@ -13,15 +13,15 @@ use super::run::{Run, not_passed, passed};
 use crate::agent::protocol::{Answer, Ask, Reach, Reached};
 use crate::engine::{Attach, ContainerSpec, EngineError, ExecSpec, HostNetwork};
 use crate::event::{CaseStatus, Owner, Stage};
-use crate::staging::Staging;
+use crate::staging::{Ground, Staging};
 use crate::state::agent;
 
 /// For one probe of the beacon, which answers an open door within a millisecond. A closed door answers nothing: with
 /// the bridge's address taken away, packets for the gateway are asked for by ARP in vain.
-const PATIENCE: Duration = Duration::from_millis(600);
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// For one probe of a host that may be far away.
-const FAR_PATIENCE: Duration = Duration::from_millis(1200);
+const FAR_PATIENCE: Duration = Duration::from_millis(600);
 
 /// Where clouds answer with credentials.
 const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
@@ -44,7 +44,7 @@ const DNS: u16 = 53;
 
 /// When the proof is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Moment {
+pub(crate) enum Moment {
     /// Before anything was restored.
     Before,
     /// After the deploy, which may have changed something.
@@ -60,20 +60,103 @@ impl Moment {
     }
 }
 
-/// Runs the proof.
-pub(super) async fn run(run: &Run, moment: Moment) -> Result<(), Bad> {
+/// What stands outside while the proof is made: the beacon, and a place on an ordinary bridge to see it from.
+pub(crate) struct Outside {
+    moment: Moment,
+    beacon: Beacon,
+    control: Control,
+}
+
+impl Outside {
+    /// Starts both.
+    ///
+    /// # Errors
+    /// When the engine refuses, or has no ordinary bridge.
+    pub(super) async fn open(
+        ground: &Ground,
+        agent_image: &str,
+        moment: Moment,
+    ) -> Result<Self, Bad> {
+        let (beacon, control) = tokio::join!(
+            Beacon::open(ground, agent_image, moment),
+            Control::open(ground, agent_image, moment)
+        );
+        Ok(Self {
+            moment,
+            beacon: beacon?,
+            control: control?,
+        })
+    }
+
+    async fn close(&self, ground: &Ground) -> Result<(), EngineError> {
+        let (first, second) = tokio::join!(
+            ground.engine.remove_container(&self.beacon.container),
+            ground.engine.remove_container(&self.control.container)
+        );
+        first.and(second)
+    }
+}
+
+/// Makes the proof.
+pub(super) async fn run(run: &Run, outside: &Outside) -> Result<(), Bad> {
     let staging = run.staging()?;
-    let (beacon, control) = tokio::join!(open(staging, moment), Control::open(staging, moment));
-    let (beacon, control) = (beacon?, control?);
-    let result = prove(run, staging, &beacon, &control, moment).await;
-    let engine = &staging.ground.engine;
-    let (first, second) = tokio::join!(
-        engine.remove_container(&beacon.container),
-        engine.remove_container(&control.container)
+    let near = prove_near(run, staging, outside).await;
+    // Production's own hosts come last, and only where the doors before were closed; the beacon can go meanwhile.
+    let (closed, far) = tokio::join!(
+        outside.close(&staging.ground),
+        prove_far(run, staging, outside.moment, near)
     );
-    first?;
-    second?;
-    result
+    far?;
+    closed?;
+    Ok(())
+}
+
+impl Beacon {
+    async fn open(ground: &Ground, agent_image: &str, moment: Moment) -> Result<Self, Bad> {
+        let container = ground.names.of(&format!("{}-beacon", moment.suite()));
+        let (tcp, udp) = (fastrand::u16(20_000..32_000), fastrand::u16(20_000..32_000));
+        let mut spec = ContainerSpec::new(&container, agent_image, Attach::Host(HostNetwork));
+        spec.command = Some(agent(&[
+            "beacon",
+            "--tcp",
+            &tcp.to_string(),
+            "--udp",
+            &udp.to_string(),
+            "--udp",
+            &DNS.to_string(),
+        ]));
+        ground
+            .engine
+            .create_container(&spec, &ground.labels)
+            .await?;
+        ground.engine.start_container(&container).await?;
+        // Its first line says that it listens.
+        let mut lines = Box::pin(ground.engine.follow_stdout(&container));
+        let first = tokio::time::timeout(
+            Duration::from_secs(10),
+            futures_util::StreamExt::next(&mut lines),
+        )
+        .await;
+        match first {
+            Ok(Some(Ok(_))) => Ok(Self {
+                container,
+                tcp,
+                udp,
+            }),
+            Ok(Some(Err(error))) => Err(error.into()),
+            Ok(None) | Err(_) => {
+                let said = ground.engine.container_log(&container, Some(5)).await?;
+                ground.engine.remove_container(&container).await?;
+                Err(Bad::new(
+                    Owner::Engine,
+                    format!(
+                        "the beacon of the isolation proof did not start: {}",
+                        said.trim()
+                    ),
+                ))
+            }
+        }
+    }
 }
 
 /// A place on an ordinary bridge.
@@ -84,10 +167,9 @@ struct Control {
 }
 
 impl Control {
-    async fn open(staging: &Staging, moment: Moment) -> Result<Self, Bad> {
-        let ground = &staging.ground;
+    async fn open(ground: &Ground, agent_image: &str, moment: Moment) -> Result<Self, Bad> {
         let container = ground.names.of(&format!("{}-control", moment.suite()));
-        let mut spec = ContainerSpec::new(&container, &staging.agent_image, Attach::Bridge);
+        let mut spec = ContainerSpec::new(&container, agent_image, Attach::Bridge);
         spec.command = Some(agent(&["idle"]));
         ground
             .engine
@@ -141,66 +223,20 @@ impl Control {
     }
 }
 
-async fn open(staging: &Staging, moment: Moment) -> Result<Beacon, Bad> {
-    let ground = &staging.ground;
-    let container = ground.names.of(&format!("{}-beacon", moment.suite()));
-    let (tcp, udp) = (fastrand::u16(20_000..32_000), fastrand::u16(20_000..32_000));
-    let mut spec = ContainerSpec::new(&container, &staging.agent_image, Attach::Host(HostNetwork));
-    spec.command = Some(agent(&[
-        "beacon",
-        "--tcp",
-        &tcp.to_string(),
-        "--udp",
-        &udp.to_string(),
-        "--udp",
-        &DNS.to_string(),
-    ]));
-    ground
-        .engine
-        .create_container(&spec, &ground.labels)
-        .await?;
-    ground.engine.start_container(&container).await?;
-    // Its first line says that it listens.
-    let mut lines = Box::pin(ground.engine.follow_stdout(&container));
-    let first = tokio::time::timeout(
-        Duration::from_secs(10),
-        futures_util::StreamExt::next(&mut lines),
-    )
-    .await;
-    match first {
-        Ok(Some(Ok(_))) => Ok(Beacon {
-            container,
-            tcp,
-            udp,
-        }),
-        Ok(Some(Err(error))) => Err(error.into()),
-        Ok(None) | Err(_) => {
-            let said = ground.engine.container_log(&container, Some(5)).await?;
-            ground.engine.remove_container(&container).await?;
-            Err(Bad::new(
-                Owner::Engine,
-                format!(
-                    "the beacon of the isolation proof did not start: {}",
-                    said.trim()
-                ),
-            ))
-        }
-    }
-}
-
 /// One thing that must be out of reach, and whether the control has to reach it for the silence to mean anything.
 struct Door {
     name: String,
     probe: Reach,
 }
 
-async fn prove(
-    run: &Run,
-    staging: &Staging,
-    beacon: &Beacon,
-    control: &Control,
-    moment: Moment,
-) -> Result<(), Bad> {
+/// Tries every door behind which the beacon or the engine's host could answer, and returns the open ones.
+async fn prove_near(run: &Run, staging: &Staging, outside: &Outside) -> Result<Vec<String>, Bad> {
+    let Outside {
+        moment,
+        beacon,
+        control,
+    } = outside;
+    let moment = *moment;
     let engine = &staging.ground.engine;
     let own = engine.network(&staging.network.name).await?;
     let inside = inside_facts(staging).await?;
@@ -257,7 +293,17 @@ async fn prove(
     holes.extend(judge_name(run, staging, moment, &outside_name).await);
     holes.extend(judge_ipv6(run, moment, &inside.addresses));
 
-    // Production's own hosts come last, and only where the doors before were closed.
+    Ok(holes)
+}
+
+/// Tries production's own hosts, unless staging is known to be open: then nothing may be sent to them.
+async fn prove_far(
+    run: &Run,
+    staging: &Staging,
+    moment: Moment,
+    near: Result<Vec<String>, Bad>,
+) -> Result<(), Bad> {
+    let mut holes = near?;
     let forbidden: Vec<Door> = staging
         .ground
         .plan

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::Bad;
+use super::isolate::{Moment, Outside};
 use super::run::Run;
 use crate::engine::{EngineError, ImageFacts, Obtained, Purpose};
 use crate::event::{EventKind, Output, Owner, Stage};
 use crate::plan::model::Image;
 use crate::staging::{Ground, Staging, StagingNetwork};
-use crate::state::{BaseStore, StateStore};
+use crate::state::{BaseStore, Branching, StateStore};
 
 /// Volumes that nothing restored begin as branches of this one, which is always empty.
 const EMPTY_VOLUME: &str = "rehearse-empty";
@@ -23,10 +24,12 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         .await?;
     let network =
         async { StagingNetwork::open(&ground, &agent_image, run.order.without_isolation).await };
-    let state = probe(&ground, &agent_image);
+    let state = probe(&ground, &agent_image, run.order.branching);
     let images = images(&ground);
-    let (network, state, images) = tokio::join!(network, state, images);
+    let outside = Outside::open(&ground, &agent_image, Moment::Before);
+    let (network, state, images, outside) = tokio::join!(network, state, images, outside);
     let (network, state, images) = (network?, state?, images?);
+    run.outside = Some(outside?);
     ground.recorder.emit(EventKind::EngineFound {
         version: ground.facts.version.clone(),
         api: ground.facts.api.clone(),
@@ -45,7 +48,11 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     Ok(())
 }
 
-async fn probe(ground: &Ground, agent_image: &str) -> Result<StateStore, EngineError> {
+async fn probe(
+    ground: &Ground,
+    agent_image: &str,
+    wanted: Option<Branching>,
+) -> Result<StateStore, EngineError> {
     let empty = ground
         .engine
         .create_volume(
@@ -60,6 +67,7 @@ async fn probe(ground: &Ground, agent_image: &str) -> Result<StateStore, EngineE
         ground.labels.clone(),
         agent_image.to_owned(),
         &empty,
+        wanted,
     )
     .await
 }

@@ -8,19 +8,27 @@ use super::suite::{run_tests, tests_at};
 use super::{Bad, fingerprint, snapshot};
 use crate::check::model::When;
 use crate::event::{CaseStatus, EventKind, Mismatch, Owner, Stage};
+use crate::staging::Generation;
 
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let target = run.snapshot.take().ok_or_else(out_of_order)?;
     let begun = Instant::now();
-    if let Some(generation) = run.generation.take() {
-        leave(run, generation).await?;
-    }
+    let deployed = run.generation.take();
     let staging = run.staging.as_mut().ok_or_else(out_of_order)?;
     staging.frozen.clone_from(&target.frozen);
-    let (generation, files) =
-        snapshot::relaunch(run, "rollback", target.blueprints.clone(), Owner::Engine).await?;
-    run.generation = Some(generation);
+    // The next containers are made while the old ones are got out of the way; they start when those are gone.
+    let (left, next) = tokio::join!(
+        leave(run, deployed.as_ref()),
+        snapshot::prepare(run, "rollback", target.blueprints.clone(), Owner::Engine)
+    );
+    left?;
+    let next = next?;
+    match run.order.keep {
+        Keep::Never => {}
+        Keep::OnFailure | Keep::Always => run.carnage = deployed,
+    }
+    run.generation = Some(snapshot::start(run, next.generation, Owner::Engine).await?);
     let seconds = begun.elapsed().as_secs_f64();
     run.recorder.emit(EventKind::Measured {
         what: "rollback to healthy".to_owned(),
@@ -36,7 +44,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         ),
     );
 
-    let mut fingerprints = files;
+    let mut fingerprints = next.files;
     fingerprints.extend(fingerprint::of_databases(run, run.staging()?, run.generation()?).await?);
     run.recorder.emit(EventKind::Fingerprint {
         of: "rollback".to_owned(),
@@ -78,7 +86,10 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
 
 /// Gets what the deploy left out of the way: at once, for nothing in it is wanted any more; or, where it may have to
 /// be kept for people to look at, stopped but not removed.
-async fn leave(run: &mut Run, generation: crate::staging::Generation) -> Result<(), Bad> {
+async fn leave(run: &Run, generation: Option<&Generation>) -> Result<(), Bad> {
+    let Some(generation) = generation else {
+        return Ok(());
+    };
     let staging = run.staging()?;
     let engine = &staging.ground.engine;
     let kills = generation
@@ -86,10 +97,10 @@ async fn leave(run: &mut Run, generation: crate::staging::Generation) -> Result<
         .iter()
         .map(|running| engine.kill_container(&running.container));
     futures_util::future::try_join_all(kills).await?;
-    run.save_logs(&generation).await?;
+    run.save_logs(generation).await?;
     match run.order.keep {
-        Keep::Never => run.staging()?.discard(&generation).await?,
-        Keep::OnFailure | Keep::Always => run.carnage = Some(generation),
+        Keep::Never => staging.discard(generation).await?,
+        Keep::OnFailure | Keep::Always => {}
     }
     Ok(())
 }

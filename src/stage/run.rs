@@ -7,6 +7,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Bad;
+use super::isolate::Outside;
+use super::schema::Schemas;
 use crate::check::model::BaselineSeen;
 use crate::event::{Case, CaseStatus, EventKind, Mode, Owner, Stage};
 use crate::package::OpenedPackage;
@@ -15,7 +17,7 @@ use crate::report::Recorder;
 use crate::report::files::RunFolder;
 use crate::restore::BackupFacts;
 use crate::staging::{AgentBinary, Blueprint, Generation, Ground, Staging};
-use crate::state::Frozen;
+use crate::state::{Branching, Frozen};
 
 /// What to do with staging at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ pub struct Order {
     pub expires: Timestamp,
     /// Where record, logs and reports lie.
     pub dir: PathBuf,
+    /// How to make branches; `None` finds out what the engine can do.
+    pub branching: Option<Branching>,
     /// Leaves the isolation option of the network out, so that the isolate stage can be seen to fail.
     pub without_isolation: bool,
 }
@@ -66,6 +70,8 @@ pub struct Snapshot {
     pub blueprints: Vec<Blueprint>,
     /// From a volume's or database's name to its fingerprint.
     pub fingerprints: BTreeMap<String, String>,
+    /// The objects of each restored database.
+    pub(crate) schemas: Schemas,
 }
 
 /// A run in progress.
@@ -80,6 +86,8 @@ pub struct Run {
     pub backups: Vec<BackupFacts>,
     /// From provision.
     pub staging: Option<Staging>,
+    /// From provision, for the stage that follows it.
+    pub(crate) outside: Option<Outside>,
     /// From baseline; replaced by snapshot, changed by deploy, replaced by rollback.
     pub generation: Option<Generation>,
     /// From baseline.
@@ -101,6 +109,7 @@ impl Run {
             ground: None,
             backups: Vec::new(),
             staging: None,
+            outside: None,
             generation: None,
             baseline_seen: BaselineSeen::new(),
             snapshot: None,

@@ -4,51 +4,63 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::run::{Run, Snapshot, out_of_order, passed};
-use super::{Bad, fingerprint};
+use super::{Bad, fingerprint, schema};
 use crate::engine::ChangedPath;
 use crate::event::{EventKind, Owner, Stage};
-use crate::plan::model::Service;
 use crate::staging::{Blueprint, Generation, Staging};
+use crate::state::Frozen;
 
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
-    let generation = run.generation.take().ok_or_else(out_of_order)?;
-    let staging = run.staging()?;
+    let before = run.generation.take().ok_or_else(out_of_order)?;
+    let staging = run.staging.as_mut().ok_or_else(out_of_order)?;
 
     // The clean stop of the database is what makes the frozen volume one that starts without recovery.
     let begun = Instant::now();
-    staging.stop(&generation).await?;
-    measured(run, "services' stop", begun);
-
-    let begun = Instant::now();
-    let blueprints = freeze_containers(staging, &generation).await?;
-    let frozen = generation
+    staging.stop(&before).await?;
+    let frozen: BTreeMap<String, Frozen> = before
         .branches
         .iter()
         .map(|(volume, branch)| (volume.clone(), branch.freeze(staging.state.branching)))
-        .collect::<BTreeMap<_, _>>();
+        .collect();
+    staging.frozen.clone_from(&frozen);
+    measured(run, "services' stop", begun);
+
+    // While the engine looks for what containers changed, the next ones are made as if nothing had changed.
+    let begun = Instant::now();
+    let unchanged: Vec<Blueprint> = before
+        .services
+        .iter()
+        .map(|running| running.blueprint.clone())
+        .collect();
+    let (blueprints, next) = tokio::join!(
+        freeze_containers(run.staging()?, &before),
+        prepare(run, "deploy", unchanged, Owner::Staging)
+    );
+    let (blueprints, mut next) = (blueprints?, next?);
+    run.staging()?
+        .remake_changed(&mut next.generation, &blueprints)
+        .await?;
     measured(run, "snapshot", begun);
 
-    run.save_logs(&generation).await?;
-    for running in &generation.services {
-        staging
-            .ground
-            .engine
-            .remove_container(&running.container)
-            .await?;
-    }
-    let staging = run.staging.as_mut().ok_or_else(out_of_order)?;
-    staging.frozen.clone_from(&frozen);
-    // The branches' mounts go away with their containers; what was written stays in their own volumes, which are
-    // part of what is frozen now.
     let begun = Instant::now();
-    let (generation, files) = relaunch(run, "deploy", blueprints.clone(), Owner::Staging).await?;
+    let (generation, cleared) = tokio::join!(
+        start(run, next.generation, Owner::Staging),
+        clear_away(run, &before)
+    );
+    cleared?;
+    run.generation = Some(generation?);
+    let seconds = begun.elapsed().as_secs_f64();
     measured(run, "services' start", begun);
-    run.generation = Some(generation);
 
-    let mut fingerprints = files;
-    let databases = fingerprint::of_databases(run, run.staging()?, run.generation()?).await?;
-    fingerprints.extend(databases);
+    let mut fingerprints = next.files;
+    let generation = run.generation()?;
+    let (databases, schemas) = tokio::join!(
+        fingerprint::of_databases(run, run.staging()?, generation),
+        schema::read(run, generation)
+    );
+    let schemas = schemas?;
+    fingerprints.extend(databases?);
     run.recorder.emit(EventKind::Fingerprint {
         of: "snapshot".to_owned(),
         parts: fingerprints.clone(),
@@ -58,7 +70,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         passed(
             Stage::Snapshot,
             "the services are ready again on the snapshot",
-            begun.elapsed().as_secs_f64(),
+            seconds,
             None,
         ),
     );
@@ -66,7 +78,20 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         frozen,
         blueprints,
         fingerprints,
+        schemas,
     });
+    Ok(())
+}
+
+/// The containers of the baseline are not needed any more; what they wrote to volumes is frozen, and stays.
+async fn clear_away(run: &Run, generation: &Generation) -> Result<(), Bad> {
+    run.save_logs(generation).await?;
+    let engine = &run.staging()?.ground.engine;
+    let removed = generation
+        .services
+        .iter()
+        .map(|running| engine.remove_container(&running.container));
+    futures_util::future::try_join_all(removed).await?;
     Ok(())
 }
 
@@ -82,11 +107,25 @@ async fn freeze_containers(
     staging: &Staging,
     generation: &Generation,
 ) -> Result<Vec<Blueprint>, Bad> {
-    let freezes = generation.services.iter().map(|running| async move {
-        let ground = &staging.ground;
+    let ground = &staging.ground;
+    let containers: Vec<&str> = generation
+        .services
+        .iter()
+        .map(|running| running.container.as_str())
+        .collect();
+    let helper = ground.names.of(&format!("{}-changes", generation.name));
+    let changes = ground
+        .engine
+        .changed_paths(&containers, (&helper, &staging.agent_image), &ground.labels)
+        .await?;
+    let services = generation.services.iter().zip(changes);
+    let freezes = services.map(|(running, changes)| async move {
         let mut blueprint = running.blueprint.clone();
-        let changes = ground.engine.changed_paths(&running.container).await?;
-        if !lasting_changes(&changes, &blueprint.service).is_empty() {
+        if let Some(first) = lasting_changes(&changes, &blueprint).first() {
+            ground.note(format!(
+                "the container of `{}` has changed its own filesystem ({}, …): it is part of the snapshot",
+                blueprint.service.name, first.path
+            ));
             let image = ground
                 .names
                 .image(&format!("snapshot-{}", blueprint.service.name));
@@ -107,7 +146,9 @@ const FLEETING: [&str; 5] = ["/run", "/var/run", "/tmp", "/var/lock", "/dev"];
 
 /// The changes that a container made from its image alone would not have: not what is fleeting, not the mount points
 /// and files that are put into each new container anyway, not a folder that is only named because of what is in it.
-fn lasting_changes<'a>(changes: &'a [ChangedPath], service: &Service) -> Vec<&'a ChangedPath> {
+fn lasting_changes<'a>(changes: &'a [ChangedPath], blueprint: &Blueprint) -> Vec<&'a ChangedPath> {
+    let service = &blueprint.service;
+    let volumes = service.volumes_with(&blueprint.facts);
     let below = |path: &str, folder: &str| {
         path == folder
             || path
@@ -116,7 +157,7 @@ fn lasting_changes<'a>(changes: &'a [ChangedPath], service: &Service) -> Vec<&'a
     };
     let put_there = |path: &str| {
         service.files.iter().any(|file| below(path, &file.target))
-            || service.volumes.iter().any(|mount| path == mount.target)
+            || volumes.iter().any(|(_, at)| path == at.target)
     };
     changes
         .iter()
@@ -127,51 +168,71 @@ fn lasting_changes<'a>(changes: &'a [ChangedPath], service: &Service) -> Vec<&'a
                     .iter()
                     .any(|other| other.path != path && below(&other.path, path))
             };
-            !FLEETING.iter().any(|folder| below(path, folder))
+            // The engine leaves the folder in which it changed its root when it was given files for a container.
+            !path.starts_with("/.pivot_root")
+                && !FLEETING.iter().any(|folder| below(path, folder))
                 && !put_there(path)
                 && !(change.modified && holds_others())
         })
         .collect()
 }
 
-/// Starts a generation from what is frozen now, and takes the fingerprints of its files before its services can
-/// write to them.
-pub(super) async fn relaunch(
+/// A generation that is made and not started, and the fingerprints of its files.
+pub(super) struct Prepared {
+    pub generation: Generation,
+    pub files: BTreeMap<String, String>,
+}
+
+/// Makes a generation on what is frozen now, and takes the fingerprints of its files before a service can write to
+/// them.
+pub(super) async fn prepare(
     run: &Run,
     name: &str,
     blueprints: Vec<Blueprint>,
     owner: Owner,
-) -> Result<(Generation, BTreeMap<String, String>), Bad> {
+) -> Result<Prepared, Bad> {
     let staging = run.staging()?;
     let generation = staging
         .prepare(name, blueprints)
         .await
         .map_err(|(_, error)| Bad::start(&error, owner))?;
     let files = fingerprint::of_files(run, staging, &generation).await?;
-    if let Err(error) = staging.start(&generation).await {
+    Ok(Prepared { generation, files })
+}
+
+/// Starts what was prepared.
+pub(super) async fn start(
+    run: &Run,
+    generation: Generation,
+    owner: Owner,
+) -> Result<Generation, Bad> {
+    if let Err(error) = run.staging()?.start(&generation).await {
         run.save_logs(&generation).await?;
         return Err(Bad::start(&error, owner));
     }
-    Ok((generation, files))
+    Ok(generation)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::model::FileMount;
+    use crate::engine::ImageFacts;
+    use crate::plan::model::{FileMount, Service};
 
     #[test]
     fn only_what_a_new_container_would_lack_is_frozen() {
-        let service = Service {
-            files: vec![FileMount {
-                source: "nginx.conf".into(),
-                target: "/etc/nginx/nginx.conf".into(),
-                mode: None,
-                uid: 0,
-                gid: 0,
-            }],
-            ..Service::named("web")
+        let mut blueprint = Blueprint {
+            service: Service::named("web"),
+            image: "web".to_owned(),
+            facts: ImageFacts::default(),
         };
+        blueprint.service.files = vec![FileMount {
+            source: "nginx.conf".into(),
+            target: "/etc/nginx/nginx.conf".into(),
+            mode: None,
+            uid: 0,
+            gid: 0,
+        }];
         let modified = |path: &str| ChangedPath {
             path: path.to_owned(),
             modified: true,
@@ -190,17 +251,25 @@ mod tests {
                     modified("/run"),
                     added("/run/nginx.pid"),
                     added("/tmp/x"),
+                    added("/.pivot_root487461428"),
                 ],
                 vec![],
             ),
             (
-                vec![modified("/var"), modified("/var/lib"), added("/var/lib/state")],
+                vec![
+                    modified("/var"),
+                    modified("/var/lib"),
+                    added("/var/lib/state"),
+                ],
                 vec!["/var/lib/state"],
             ),
-            (vec![modified("/etc"), modified("/etc/passwd")], vec!["/etc/passwd"]),
+            (
+                vec![modified("/etc"), modified("/etc/passwd")],
+                vec!["/etc/passwd"],
+            ),
             (vec![added("/runner")], vec!["/runner"]),
         ] {
-            let found: Vec<&str> = lasting_changes(&changes, &service)
+            let found: Vec<&str> = lasting_changes(&changes, &blueprint)
                 .into_iter()
                 .map(|change| change.path.as_str())
                 .collect();

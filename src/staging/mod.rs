@@ -4,6 +4,7 @@
 
 mod agent_image;
 mod agent_link;
+mod bad;
 mod bastion;
 mod naming;
 mod network;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use agent_image::AgentBinary;
 pub use agent_link::AgentLink;
+pub use bad::Bad;
 pub use bastion::{Bastion, Ended, PACKAGE_FOLDER};
 pub use naming::Names;
 pub use network::StagingNetwork;

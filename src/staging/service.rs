@@ -553,6 +553,28 @@ impl Staging {
         self.await_ready(&running).await
     }
 
+    /// Makes those containers of a generation anew, before it is started, that come from another image by now.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn remake_changed(
+        &self,
+        generation: &mut Generation,
+        blueprints: &[Blueprint],
+    ) -> Result<(), EngineError> {
+        for (running, blueprint) in generation.services.iter_mut().zip(blueprints) {
+            if running.blueprint.image != blueprint.image {
+                running.blueprint = blueprint.clone();
+                self.ground
+                    .engine
+                    .remove_container(&running.container)
+                    .await?;
+                self.create(running, &generation.branches).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Names for volumes that services have but nothing restored: they begin empty.
     pub fn unrestored_volumes(&self) -> Vec<String> {
         let mut names: Vec<String> = self

@@ -107,7 +107,8 @@ pub struct StateStore {
 }
 
 impl StateStore {
-    /// Finds out by trying how branches can be made on this engine. `empty` is any plain volume.
+    /// Finds out by trying how branches can be made on this engine, unless the caller wants one way. `empty` is any
+    /// plain volume.
     ///
     /// # Errors
     /// When not even plain volumes work.
@@ -116,13 +117,17 @@ impl StateStore {
         labels: Labels,
         agent_image: String,
         empty: &VolumeFacts,
+        wanted: Option<Branching>,
     ) -> Result<Self, EngineError> {
         let mut store = Self {
             engine,
             labels,
             agent_image,
-            branching: Branching::Overlay,
+            branching: wanted.unwrap_or(Branching::Overlay),
         };
+        if wanted.is_some() {
+            return Ok(store);
+        }
         let tried = store.try_overlay(empty).await;
         if tried.is_err() {
             store.branching = Branching::Copy;

@@ -1,0 +1,166 @@
+//! Reads the schema of restored databases, and judges what a deploy did to it by what its package declares.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Bad;
+use super::run::{Run, passed};
+use crate::check::schema::{SchemaObject, diff, idle, undeclared};
+use crate::engine::ExecSpec;
+use crate::event::{Case, CaseStatus, Output, Owner, Stage};
+use crate::plan::model::RestoreTarget;
+use crate::staging::{Ended, Generation};
+
+/// From a restore's name to its database's objects.
+pub(crate) type Schemas = BTreeMap<String, Vec<SchemaObject>>;
+
+const QUERY: &str = include_str!("schema.sql");
+
+/// For one database.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Reads the schemas of all restored databases of a generation that runs.
+pub(super) async fn read(run: &Run, generation: &Generation) -> Result<Schemas, Bad> {
+    let mut schemas = Schemas::new();
+    for restore in &run.order.plan.restores {
+        let RestoreTarget::Postgres {
+            service,
+            database,
+            user,
+            ..
+        } = &restore.target
+        else {
+            continue;
+        };
+        let Some(running) = generation
+            .services
+            .iter()
+            .find(|running| running.blueprint.service.name == *service)
+        else {
+            continue;
+        };
+        let command = [
+            "psql",
+            "-X",
+            "-A",
+            "-t",
+            "-q",
+            "-w",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            user,
+            "-d",
+            database,
+            "-c",
+            QUERY,
+        ];
+        let mut environment = BTreeMap::new();
+        if let Some(password) = running
+            .blueprint
+            .service
+            .environment
+            .get("POSTGRES_PASSWORD")
+        {
+            environment.insert("PGPASSWORD".to_owned(), password.clone());
+        }
+        let spec = ExecSpec {
+            command: command.map(str::to_owned).to_vec(),
+            environment,
+            ..ExecSpec::default()
+        };
+        let failed = |why: String| {
+            Bad::new(
+                Owner::Staging,
+                format!("cannot read the schema of {}: {why}", restore.name),
+            )
+        };
+        let mut lines = Vec::new();
+        let ended = run
+            .ground()?
+            .exec_within(&running.container, &spec, PATIENCE, |line| {
+                if line.output == Output::Stdout {
+                    lines.push(line.line);
+                }
+            })
+            .await?;
+        match ended {
+            Ended::ByItself(outcome) if outcome.exit_code == 0 => {}
+            Ended::ByItself(outcome) => return Err(failed(outcome.last_words())),
+            Ended::Killed => return Err(failed(format!("no answer within {PATIENCE:?}"))),
+        }
+        let objects = lines
+            .iter()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| serde_json::from_str(line))
+            .collect::<Result<Vec<SchemaObject>, _>>()
+            .map_err(|error| failed(error.to_string()))?;
+        schemas.insert(restore.name.clone(), objects);
+    }
+    Ok(schemas)
+}
+
+/// Compares with what was read before the deploy, reports a case for each database, and returns a sentence where a
+/// package that declares its schema changes made others. A package that declares none at all is warned about: its
+/// changes are written down here for the first time.
+pub(super) async fn judge(run: &Run, before: &Schemas) -> Result<Option<String>, Bad> {
+    let Some(package) = &run.order.plan.package else {
+        return Ok(None);
+    };
+    let mut sentence = None;
+    let begun = Instant::now();
+    let after = match read(run, run.generation()?).await {
+        Ok(after) => after,
+        // The deploy took the database away or broke it; the tests and the services' own cases say so.
+        Err(bad) => {
+            run.case(
+                Stage::Verify,
+                super::run::not_passed(
+                    Stage::Verify,
+                    "the schema can be read",
+                    CaseStatus::Failed,
+                    begun.elapsed().as_secs_f64(),
+                    &bad.reason,
+                ),
+            );
+            return Ok(Some(bad.reason));
+        }
+    };
+    for (name, before) in before {
+        let changes = diff(before, after.get(name).map_or(&[], Vec::as_slice));
+        let declares = &package.declares_schema;
+        let hidden = undeclared(&changes, declares);
+        let idle = idle(&changes, declares);
+        let title = format!("{name}: every schema change is declared");
+        let figure = match changes.len() {
+            0 => "the schema did not change".to_owned(),
+            n => format!("{n} changes, all declared"),
+        };
+        let seconds = begun.elapsed().as_secs_f64();
+        let mut case = Case {
+            mismatches: hidden.iter().map(|change| change.undeclared()).collect(),
+            ..passed(Stage::Verify, title, seconds, Some(figure))
+        };
+        if let Some(first) = hidden.first() {
+            let reason = format!(
+                "{} of {} schema changes of {name} are not declared: {}{}",
+                hidden.len(),
+                changes.len(),
+                first.object.label(),
+                if hidden.len() > 1 { ", …" } else { "" }
+            );
+            case.message = Some(reason.clone());
+            if declares.is_empty() {
+                case.status = CaseStatus::Warned;
+            } else {
+                case.status = CaseStatus::Failed;
+                sentence.get_or_insert(reason);
+            }
+        } else if !idle.is_empty() {
+            case.status = CaseStatus::Warned;
+            case.message = Some(format!("declared, and not changed: {}", idle.join(", ")));
+        }
+        run.case(Stage::Verify, case);
+    }
+    Ok(sentence)
+}
