@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use bollard::errors::Error as Bollard;
 use bollard::{API_DEFAULT_VERSION, Docker};
+use tokio_util::task::TaskTracker;
 
 use super::error::{Doing, EngineError, chain};
 
@@ -16,6 +18,8 @@ const ONE_CALL: u64 = 24 * 60 * 60;
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(super) docker: Docker,
+    /// Requests that make something and are not answered yet.
+    making: TaskTracker,
 }
 
 /// What the engine said of itself.
@@ -71,7 +75,29 @@ impl Engine {
             .await
             .map_err(|_| unreachable(format!("no answer within {} s", FIRST_ANSWER.as_secs())))?
             .map_err(|error| unreachable(chain(&error)))?;
-        Ok(Self { docker })
+        Ok(Self {
+            docker,
+            making: TaskTracker::new(),
+        })
+    }
+
+    /// Carries out a request that makes something. Who waits for it may be dropped (Ctrl-C, a deadline), but the
+    /// engine would go on: so the request is awaited by a task of its own, and [`Self::all_made`] knows of it.
+    pub(super) async fn make<T: Send + 'static>(
+        &self,
+        request: impl Future<Output = Result<T, Bollard>> + Send + 'static,
+        operation: impl Fn() -> String,
+    ) -> Result<T, EngineError> {
+        match self.making.spawn(request).await {
+            Ok(made) => made.doing(operation),
+            Err(panic) => Err(EngineError::new(operation(), panic.to_string())),
+        }
+    }
+
+    /// Waits until no request that makes something is under way: what is listed after this is all there is.
+    pub async fn all_made(&self) {
+        self.making.close();
+        self.making.wait().await;
     }
 
     /// What the engine says of itself.

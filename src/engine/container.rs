@@ -297,10 +297,13 @@ impl Engine {
             name: Some(spec.name.clone()),
             ..CreateContainerOptions::default()
         };
-        self.docker
-            .create_container(Some(options), create_body(spec, labels.of(Purpose::Run)))
-            .await
-            .doing(|| format!("create container `{}` from `{}`", spec.name, spec.image))?;
+        let docker = self.docker.clone();
+        let body = create_body(spec, labels.of(Purpose::Run));
+        self.make(
+            async move { docker.create_container(Some(options), body).await },
+            || format!("create container `{}` from `{}`", spec.name, spec.image),
+        )
+        .await?;
         Ok(())
     }
 

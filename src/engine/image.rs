@@ -277,10 +277,12 @@ impl Engine {
             labels: Some(labels.of(Purpose::Run)),
             ..ContainerConfig::default()
         };
-        self.docker
-            .commit_container(options, config)
-            .await
-            .doing(|| format!("commit container `{container}`"))?;
+        let docker = self.docker.clone();
+        self.make(
+            async move { docker.commit_container(options, config).await },
+            || format!("commit container `{container}`"),
+        )
+        .await?;
         Ok(())
     }
 

@@ -50,10 +50,11 @@ impl Engine {
             labels: Some(labels.of(Purpose::Run)),
             ..NetworkCreateRequest::default()
         };
-        self.docker
-            .create_network(request)
-            .await
-            .doing(|| format!("create network `{name}`"))?;
+        let docker = self.docker.clone();
+        self.make(async move { docker.create_network(request).await }, || {
+            format!("create network `{name}`")
+        })
+        .await?;
         Ok(())
     }
 

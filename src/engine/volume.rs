@@ -80,11 +80,12 @@ impl Engine {
             labels: Some(labels),
             ..VolumeCreateRequest::default()
         };
+        let docker = self.docker.clone();
         let made = self
-            .docker
-            .create_volume(request)
-            .await
-            .doing(|| format!("create volume `{name}`"))?;
+            .make(async move { docker.create_volume(request).await }, || {
+                format!("create volume `{name}`")
+            })
+            .await?;
         Ok(VolumeFacts {
             name: made.name,
             mountpoint: made.mountpoint,

@@ -89,8 +89,8 @@ pub enum BackupError {
 }
 
 impl BackupError {
-    /// True where the backup is bad; false where it could not be judged: this machine could not read it or pass it
-    /// on, it is of a kind that is not supported yet, or somebody wrote to it meanwhile.
+    /// True where the backup is bad or was never made; false where it could not be judged: this machine could not read
+    /// it or pass it on, it is of a kind that is not supported yet, or somebody wrote to it meanwhile.
     pub fn is_backup_fault(&self) -> bool {
         match self {
             Self::Empty { .. }
@@ -98,16 +98,17 @@ impl BackupError {
             | Self::Damaged { .. }
             | Self::WrongFormat { .. }
             | Self::Refused { .. } => true,
-            Self::Unreadable { .. }
-            | Self::Unsupported { .. }
-            | Self::Changed { .. }
-            | Self::Output { .. } => false,
+            Self::Unreadable { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::Unsupported { .. } | Self::Changed { .. } | Self::Output { .. } => false,
         }
     }
 
     /// What to do about it.
     pub fn help(&self) -> &'static str {
         match self {
+            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "look at the log of the job that should have made it, or correct the path in the rehearsal"
+            }
             Self::Unreadable { .. } => "check the path, its permissions and the disk it lies on",
             Self::Empty { .. } => "look at the log of the job that made it; it wrote nothing",
             Self::Truncated { .. } => {

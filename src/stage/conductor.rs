@@ -152,7 +152,9 @@ async fn perform(run: &mut Run, stage: Stage) -> Result<(), Bad> {
         Stage::Provision => provision::run(run).await,
         Stage::Isolate => {
             let outside = run.outside.take().ok_or_else(out_of_order)?;
-            isolate::run(run, &outside).await
+            let (proof, warm) = tokio::join!(isolate::run(run, &outside), baseline::warm_up(run));
+            run.warm = warm;
+            proof
         }
         Stage::Restore => restore::run(run).await,
         Stage::Baseline => baseline::run(run).await,

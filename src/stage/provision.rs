@@ -14,6 +14,9 @@ use crate::state::{BaseStore, Branching, StateStore};
 /// Volumes that nothing restored begin as branches of this one, which is always empty.
 const EMPTY_VOLUME: &str = "rehearse-empty";
 
+/// Is there once an overlay volume was mounted on this engine; trying again in each run would tell nothing new.
+const OVERLAY_WORKS: &str = "rehearse-overlay-works";
+
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let ground = run.ground()?.clone();
@@ -43,7 +46,6 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         network,
         images,
         state,
-        frozen: BTreeMap::new(),
     });
     Ok(())
 }
@@ -51,25 +53,28 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
 async fn probe(
     ground: &Ground,
     agent_image: &str,
-    wanted: Option<Branching>,
+    mut wanted: Option<Branching>,
 ) -> Result<StateStore, EngineError> {
-    let empty = ground
-        .engine
-        .create_volume(
-            EMPTY_VOLUME,
-            &ground.labels,
-            Purpose::Shared,
-            Default::default(),
-        )
-        .await?;
-    StateStore::probe(
+    let shared = |name| {
+        let engine = &ground.engine;
+        engine.create_volume(name, &ground.labels, Purpose::Shared, Default::default())
+    };
+    let empty = shared(EMPTY_VOLUME).await?;
+    if wanted.is_none() && ground.engine.volume(OVERLAY_WORKS).await?.is_some() {
+        wanted = Some(Branching::Overlay);
+    }
+    let store = StateStore::probe(
         ground.engine.clone(),
         ground.labels.clone(),
         agent_image.to_owned(),
         &empty,
         wanted,
     )
-    .await
+    .await?;
+    if wanted.is_none() && store.branching == Branching::Overlay {
+        shared(OVERLAY_WORKS).await?;
+    }
+    Ok(store)
 }
 
 /// The frozen content of a volume that nothing restored.

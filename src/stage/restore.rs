@@ -41,9 +41,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
                 volume: name.clone(),
                 reused,
             });
-            if let Some(staging) = &mut run.staging {
-                staging.begin_volume(name, Frozen::of(facts));
-            }
+            run.frozen.insert(name.clone(), Frozen::of(facts));
         }
         let members = match &group {
             Group::Service { members, .. } => members.clone(),
@@ -91,16 +89,59 @@ fn groups(restores: &[Restore]) -> Vec<Group> {
     groups
 }
 
+/// The content address of what a group restores.
+fn key(run: &Run, restores: &[Restore], group: &Group) -> Result<BaseKey, Bad> {
+    match group {
+        Group::Volume { volume, member } => {
+            let facts = &run.backups[*member];
+            Ok(BaseKey::of(&["archive", volume, &facts.sha256]))
+        }
+        Group::Service { service, members } => {
+            service_key(run, restores, members, &blueprint(run, service)?)
+        }
+    }
+}
+
+fn blueprint(run: &Run, service: &str) -> Result<Blueprint, Bad> {
+    run.staging()?
+        .blueprints()
+        .into_iter()
+        .find(|blueprint| blueprint.service.name == service)
+        .ok_or_else(super::run::out_of_order)
+}
+
+/// What the volumes branch from, if every restore of this run was made before; `None` where one has to be made.
+pub(super) async fn cached(run: &Run) -> Result<Option<BTreeMap<String, Frozen>>, Bad> {
+    let restores = &run.order.plan.restores;
+    let mut frozen = BTreeMap::new();
+    for group in groups(restores) {
+        let key = key(run, restores, &group)?;
+        let Some(base) = run.staging()?.bases.find(&key).await? else {
+            return Ok(None);
+        };
+        for (name, facts) in &base.volumes {
+            frozen.insert(name.clone(), Frozen::of(facts));
+        }
+    }
+    Ok(Some(frozen))
+}
+
 async fn obtain(run: &Run, restores: &[Restore], group: &Group) -> Result<(Base, bool), Bad> {
     let staging = run.staging()?;
+    let key = key(run, restores, group)?;
+    let members: &[usize] = match group {
+        Group::Volume { member, .. } => std::slice::from_ref(member),
+        Group::Service { members, .. } => members,
+    };
+    if let Some(base) = staging.bases.find(&key).await? {
+        for member in members {
+            reused(run, &restores[*member]);
+        }
+        return Ok((base, true));
+    }
     match group {
         Group::Volume { volume, member } => {
             let (restore, facts) = (&restores[*member], &run.backups[*member]);
-            let key = BaseKey::of(&["archive", volume, &facts.sha256]);
-            if let Some(base) = staging.bases.find(&key).await? {
-                reused(run, restore);
-                return Ok((base, true));
-            }
             let into = staging.bases.open(&key, volume).await?;
             let begun = Instant::now();
             let limit = run.order.plan.limits.restore;
@@ -112,18 +153,7 @@ async fn obtain(run: &Run, restores: &[Restore], group: &Group) -> Result<(Base,
             Ok((base, false))
         }
         Group::Service { service, members } => {
-            let blueprint = staging
-                .blueprints()
-                .into_iter()
-                .find(|blueprint| blueprint.service.name == *service)
-                .ok_or_else(super::run::out_of_order)?;
-            let key = service_key(run, restores, members, &blueprint)?;
-            if let Some(base) = staging.bases.find(&key).await? {
-                for member in members {
-                    reused(run, &restores[*member]);
-                }
-                return Ok((base, true));
-            }
+            let blueprint = blueprint(run, service)?;
             restore_service(run, staging, restores, members, blueprint, &key).await
         }
     }

@@ -1,7 +1,7 @@
 //! Back to the snapshot, timed, and proved: the same tests and the same fingerprints as before.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::run::{Keep, Run, not_passed, out_of_order, passed};
 use super::suite::{run_tests, tests_at};
@@ -15,12 +15,16 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let target = run.snapshot.take().ok_or_else(out_of_order)?;
     let begun = Instant::now();
     let deployed = run.generation.take();
-    let staging = run.staging.as_mut().ok_or_else(out_of_order)?;
-    staging.frozen.clone_from(&target.frozen);
     // The next containers are made while the old ones are got out of the way; they start when those are gone.
     let (left, next) = tokio::join!(
         leave(run, deployed.as_ref()),
-        snapshot::prepare(run, "rollback", target.blueprints.clone(), Owner::Engine)
+        snapshot::prepare(
+            run,
+            "rollback",
+            target.blueprints.clone(),
+            &target.frozen,
+            Owner::Engine
+        )
     );
     left?;
     let next = next?;
@@ -34,15 +38,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         what: "rollback to healthy".to_owned(),
         seconds,
     });
-    run.case(
-        Stage::Rollback,
-        passed(
-            Stage::Rollback,
-            "the services are healthy again",
-            seconds,
-            None,
-        ),
-    );
+    let in_time = judge_time(run, begun.elapsed());
 
     let mut fingerprints = next.files;
     fingerprints.extend(fingerprint::of_databases(run, run.staging()?, run.generation()?).await?);
@@ -74,6 +70,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     };
     let shown = run_tests(run, Stage::Rollback, When::Rollback).await?;
     equal?;
+    in_time?;
     let total = tests_at(run, When::Rollback).len();
     match shown.sentence(total) {
         None => Ok(()),
@@ -82,6 +79,31 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             format!("after the rollback {sentence}"),
         )),
     }
+}
+
+/// A way back that takes longer than its limit is none: that is what the limit says.
+fn judge_time(run: &Run, took: Duration) -> Result<(), Bad> {
+    const NAME: &str = "the services are healthy again";
+    let limit = run.order.plan.limits.rollback;
+    let seconds = took.as_secs_f64();
+    if took <= limit {
+        run.case(
+            Stage::Rollback,
+            passed(Stage::Rollback, NAME, seconds, None),
+        );
+        return Ok(());
+    }
+    let reason = format!(
+        "the rollback took {seconds:.1} s until the site was healthy, more than limits.rollback ({} s)",
+        limit.as_secs_f64()
+    );
+    run.case(
+        Stage::Rollback,
+        not_passed(Stage::Rollback, NAME, CaseStatus::Failed, seconds, &reason),
+    );
+    Err(Bad::new(Owner::Engine, reason).with_help(
+        "raise the limit in the rehearsal's `limits:` if that is what production may take",
+    ))
 }
 
 /// Gets what the deploy left out of the way: at once, for nothing in it is wanted any more; or, where it may have to

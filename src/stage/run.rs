@@ -88,6 +88,11 @@ pub struct Run {
     pub staging: Option<Staging>,
     /// From provision, for the stage that follows it.
     pub(crate) outside: Option<Outside>,
+    /// From restore: what the baseline's volumes branch from, by the stack's names for them.
+    pub frozen: BTreeMap<String, Frozen>,
+    /// From isolate, where every base is there already: the baseline's containers, made and not started, and what
+    /// they branch from.
+    pub(crate) warm: Option<(BTreeMap<String, Frozen>, Generation)>,
     /// From baseline; replaced by snapshot, changed by deploy, replaced by rollback.
     pub generation: Option<Generation>,
     /// From baseline.
@@ -110,6 +115,8 @@ impl Run {
             backups: Vec::new(),
             staging: None,
             outside: None,
+            frozen: BTreeMap::new(),
+            warm: None,
             generation: None,
             baseline_seen: BaselineSeen::new(),
             snapshot: None,

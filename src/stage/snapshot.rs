@@ -13,7 +13,7 @@ use crate::state::Frozen;
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let before = run.generation.take().ok_or_else(out_of_order)?;
-    let staging = run.staging.as_mut().ok_or_else(out_of_order)?;
+    let staging = run.staging()?;
 
     // The clean stop of the database is what makes the frozen volume one that starts without recovery.
     let begun = Instant::now();
@@ -23,7 +23,6 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         .iter()
         .map(|(volume, branch)| (volume.clone(), branch.freeze(staging.state.branching)))
         .collect();
-    staging.frozen.clone_from(&frozen);
     measured(run, "services' stop", begun);
 
     // While the engine looks for what containers changed, the next ones are made as if nothing had changed.
@@ -35,7 +34,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         .collect();
     let (blueprints, next) = tokio::join!(
         freeze_containers(run.staging()?, &before),
-        prepare(run, "deploy", unchanged, Owner::Staging)
+        prepare(run, "deploy", unchanged, &frozen, Owner::Staging)
     );
     let (blueprints, mut next) = (blueprints?, next?);
     run.staging()?
@@ -183,17 +182,18 @@ pub(super) struct Prepared {
     pub files: BTreeMap<String, String>,
 }
 
-/// Makes a generation on what is frozen now, and takes the fingerprints of its files before a service can write to
+/// Makes a generation on branches of what is frozen, and takes the fingerprints of its files before a service can write to
 /// them.
 pub(super) async fn prepare(
     run: &Run,
     name: &str,
     blueprints: Vec<Blueprint>,
+    frozen: &BTreeMap<String, Frozen>,
     owner: Owner,
 ) -> Result<Prepared, Bad> {
     let staging = run.staging()?;
     let generation = staging
-        .prepare(name, blueprints)
+        .prepare(name, blueprints, frozen)
         .await
         .map_err(|(_, error)| Bad::start(&error, owner))?;
     let files = fingerprint::of_files(run, staging, &generation).await?;

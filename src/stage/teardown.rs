@@ -18,6 +18,8 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         Keep::Always => true,
         Keep::OnFailure => Verdict::of(&run.recorder.events()).outcome != Outcome::Passed,
     };
+    // A stage that was broken off may have asked for something that the engine is still making.
+    ground.engine.all_made().await;
     if let Some(staging) = &run.staging {
         // Half-restored volumes are nobody's, also when staging is kept.
         staging.bases.abandon().await?;

@@ -28,7 +28,7 @@ use crate::engine::{Engine, EngineFacts, ImageFacts, Labels};
 use crate::event::{EventKind, Stage};
 use crate::plan::model::Plan;
 use crate::report::Recorder;
-use crate::state::{BaseStore, Frozen, StateStore};
+use crate::state::{BaseStore, StateStore};
 
 /// What every part of a run needs.
 #[derive(Clone)]
@@ -102,6 +102,4 @@ pub struct Staging {
     pub state: StateStore,
     /// Bases.
     pub bases: BaseStore,
-    /// What the next generation's volumes branch from, by the stack's name for them.
-    pub frozen: BTreeMap<String, Frozen>,
 }

@@ -228,22 +228,6 @@ impl Staging {
             .collect()
     }
 
-    /// Starts services on fresh branches of what is frozen, and waits until all are ready.
-    ///
-    /// # Errors
-    /// With the generation as far as it came, so that its logs can be read and its containers removed.
-    pub async fn launch(
-        &self,
-        name: &str,
-        blueprints: Vec<Blueprint>,
-    ) -> Result<Generation, (Generation, StartError)> {
-        let generation = self.prepare(name, blueprints).await?;
-        match self.start(&generation).await {
-            Ok(()) => Ok(generation),
-            Err(error) => Err((generation, error)),
-        }
-    }
-
     /// Makes branches of what is frozen and containers on them, and starts nothing.
     ///
     /// # Errors
@@ -252,6 +236,7 @@ impl Staging {
         &self,
         name: &str,
         blueprints: Vec<Blueprint>,
+        frozen: &BTreeMap<String, Frozen>,
     ) -> Result<Generation, (Generation, StartError)> {
         let mut generation = Generation {
             name: name.to_owned(),
@@ -267,7 +252,7 @@ impl Staging {
                 })
                 .collect(),
         };
-        match self.state.branch(&self.frozen, name).await {
+        match self.state.branch(frozen, name).await {
             Ok(branches) => generation.branches = branches,
             Err(error) => return Err((generation, error.into())),
         }
@@ -575,22 +560,12 @@ impl Staging {
         Ok(())
     }
 
-    /// Names for volumes that services have but nothing restored: they begin empty.
-    pub fn unrestored_volumes(&self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .blueprints()
-            .iter()
-            .flat_map(|blueprint| blueprint.service.volumes_with(&blueprint.facts))
-            .map(|(name, _)| name)
-            .filter(|name| !self.frozen.contains_key(name))
-            .collect();
-        names.sort();
-        names.dedup();
-        names
-    }
-
-    /// Declares that a volume starts from something frozen.
-    pub fn begin_volume(&mut self, volume: &str, frozen: Frozen) {
-        self.frozen.insert(volume.to_owned(), frozen);
+    /// Adds the volumes that services have and nothing restored: they begin as branches of `empty`.
+    pub fn complete(&self, frozen: &mut BTreeMap<String, Frozen>, empty: &Frozen) {
+        for blueprint in self.blueprints() {
+            for (volume, _) in blueprint.service.volumes_with(&blueprint.facts) {
+                frozen.entry(volume).or_insert_with(|| empty.clone());
+            }
+        }
     }
 }

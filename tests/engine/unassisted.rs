@@ -1,0 +1,156 @@
+//! Nobody sits beside the admin: no input, no terminal, no network, no time without end.
+
+use std::collections::BTreeSet;
+
+use rehearsal::event::{CaseStatus, EventKind, Owner, Stage};
+use rehearsal::verdict::Outcome;
+
+use crate::common::{Live, Place, engine};
+
+#[test]
+fn a_step_sees_only_what_the_package_and_the_rehearsal_declare() {
+    let place = Place::small(
+        "declared",
+        "\
+package: declared
+components:
+  - name: look
+    steps:
+      - name: input
+        run: |
+          echo \"input gave $(wc -c) bytes\"
+        timeout: 20s
+      - { name: terminal, run: tty, expect_exit: 1 }
+      - { name: controlling terminal, run: \"if (: </dev/tty) 2>/dev/null; then exit 9; fi\" }
+      - name: package
+        run: |
+          pwd; cat notes.txt
+          if touch /package/written 2>/dev/null; then exit 9; fi
+      - { name: environment, run: env }
+      - { name: somebody else, service: app, user: nobody, run: \"id -un; printenv COLOUR\" }
+",
+    );
+    place.write("package/notes.txt", "from the package\n");
+    let mut command = place.command("run", &place.path("rehearsal.yaml"));
+    command.env("REHEARSE_TEST_SECRET", "of whoever runs it");
+    let ran = Live::start(command).finish();
+    ran.expect_passed();
+    assert_eq!(ran.output_of("look/input"), ["input gave 0 bytes"]);
+    assert_eq!(ran.output_of("look/terminal"), ["not a tty"]);
+    assert_eq!(
+        ran.output_of("look/package"),
+        ["/package", "from the package"]
+    );
+    assert_eq!(ran.output_of("look/somebody else"), ["nobody", "blue"]);
+    let seen = ran.output_of("look/environment");
+    assert!(seen.contains(&"GREETING=hello"), "{seen:?}");
+    let names: BTreeSet<&str> = seen
+        .iter()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, _)| name)
+        .collect();
+    // What the engine and the shell set by themselves, and the one variable of the rehearsal.
+    let known = BTreeSet::from([
+        "GREETING", "HOME", "HOSTNAME", "OLDPWD", "PATH", "PWD", "SHLVL", "_",
+    ]);
+    assert!(names.is_subset(&known), "{names:?}");
+    assert!(!std::fs::exists(place.path("package/written")).expect("the place"));
+}
+
+#[test]
+fn a_step_over_its_timeout_is_killed_with_all_it_started() {
+    let place = Place::small(
+        "timeout",
+        "\
+package: timeout
+components:
+  - name: app
+    steps:
+      - { name: hang, run: \"setsid sleep 86400 & sleep 86401 & echo started; wait\", timeout: 2s }
+      - { name: after, run: echo never }
+",
+    );
+    let mut live = Live::start(place.command("run", &place.path("rehearsal.yaml")));
+    live.until_output("started");
+    let bastion = format!("rehearse-{}-bastion", live.run());
+    live.until("the step's end", |kind| {
+        matches!(kind, EventKind::StepFinished { .. })
+    });
+    // A container's processes end with it: those in the background and in sessions of their own, too.
+    match engine(async |engine| engine.container_state(&bastion).await) {
+        Ok(state) => assert!(!state.running, "{state:?}"),
+        Err(error) => assert!(error.is_not_found(), "{error}"),
+    }
+    let ran = live.finish();
+    ran.expect(1, Outcome::Failed, Some(Owner::Package))
+        .expect_rolled_back();
+    let hang = ran.case("deploy", "app / hang");
+    assert_eq!(hang.status, CaseStatus::Failed);
+    assert!(
+        hang.message
+            .as_deref()
+            .is_some_and(|said| said.contains("timeout of 2 s")),
+        "{hang:?}"
+    );
+    assert!((2.0..20.0).contains(&hang.seconds), "{hang:?}");
+    assert_eq!(
+        ran.case("deploy", "app / after").status,
+        CaseStatus::Skipped
+    );
+    let code = ran.events.iter().find_map(|event| match &event.kind {
+        EventKind::StepFinished { exit_code, .. } => Some(*exit_code),
+        _ => None,
+    });
+    assert_eq!(code, Some(None), "it did not end by itself");
+}
+
+#[test]
+fn a_step_that_needs_the_outside_fails_and_the_name_it_asked_for_is_on_record() {
+    let place = Place::small(
+        "outside",
+        "\
+package: outside
+components:
+  - name: app
+    steps:
+      - { name: stack, run: getent hosts app }
+      - { name: fetch, run: getent hosts packages.example.com }
+",
+    );
+    let ran = place.run(&[]);
+    ran.expect(1, Outcome::Failed, Some(Owner::Package))
+        .expect_rolled_back();
+    assert_eq!(ran.case("deploy", "app / stack").status, CaseStatus::Passed);
+    let fetch = ran.case("deploy", "app / fetch");
+    assert_eq!(fetch.status, CaseStatus::Failed);
+    assert!(
+        fetch
+            .location
+            .as_deref()
+            .is_some_and(|at| at.contains("deploy.yaml:6:")),
+        "{fetch:?}"
+    );
+    let asked: BTreeSet<(Stage, String, String)> = ran
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::OutsideName { stage, name, asker } => {
+                Some((*stage, name.clone(), asker.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    let expected = (
+        Stage::Deploy,
+        "packages.example.com".to_owned(),
+        "bastion".to_owned(),
+    );
+    assert!(asked.contains(&expected), "{asked:?}");
+    let recorded = ran.record().outside_names;
+    assert!(
+        recorded
+            .iter()
+            .any(|name| name.name == "packages.example.com" && name.asker == "bastion"),
+        "{recorded:?}"
+    );
+}
