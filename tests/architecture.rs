@@ -119,6 +119,12 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        says: "what stages drive knows no stage",
+        within: &["restore/", "staging/"],
+        except: &[],
+        never: &["crate::gate", "crate::stage", "crate::verdict"],
+    },
+    Rule {
         says: "only the commands and the reports write to the terminal",
         within: &[],
         // The agent's standard output is its protocol.
