@@ -107,8 +107,12 @@ pub(super) async fn perform(
             Ok(match copied {
                 None => timed_out(step),
                 Some(Ok(())) => Outcome::ok(),
-                // 404: no such path; 400: not a folder; 403: read-only. The package asked for it.
-                Some(Err(error)) if error.status.is_some_and(|status| status < 500) => {
+                // 404: no such path; 400: not a folder; 403: read-only, which older engines call 500. The package asked
+                // for it.
+                Some(Err(error))
+                    if error.status.is_some_and(|status| status < 500)
+                        || error.cause.contains("marked read-only") =>
+                {
                     Outcome::failed(error.to_string())
                 }
                 Some(Err(error)) => return Err(error.into()),
