@@ -88,8 +88,10 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     );
     let shown = run_tests(run, Stage::Baseline, When::Baseline).await?;
     if let Some(down) = standing::first_down(run, Stage::Baseline).await? {
-        return Err(Bad::new(Owner::Staging, format!("before the deploy {down}"))
-            .with_help("staging is broken, not the package: mend the stack and run again"));
+        return Err(
+            Bad::new(Owner::Staging, format!("before the deploy {down}"))
+                .with_help("staging is broken, not the package: mend the stack and run again"),
+        );
     }
     let total = tests_at(run, When::Baseline).len();
     match shown.sentence(total) {

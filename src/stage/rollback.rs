@@ -73,7 +73,10 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     equal?;
     in_time?;
     if let Some(down) = down {
-        return Err(Bad::new(Owner::Engine, format!("after the rollback {down}")));
+        return Err(Bad::new(
+            Owner::Engine,
+            format!("after the rollback {down}"),
+        ));
     }
     let total = tests_at(run, When::Rollback).len();
     match shown.sentence(total) {
