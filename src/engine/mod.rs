@@ -10,25 +10,28 @@ mod connect;
 mod container;
 mod error;
 mod exec;
+mod files;
 mod image;
 mod labels;
+mod log;
 mod network;
 mod once;
 mod ready;
+mod spec;
 mod sweep;
 mod volume;
 
 pub use build::{BuildSpec, Network as BuildNetwork};
 pub use changes::ChangedPath;
 pub use connect::{Engine, EngineFacts};
-pub use container::{
-    Attach, ContainerSpec, ContainerState, FileUpload, HostNetwork, HostPaths, VolumeAt,
-};
+pub use container::ContainerState;
 pub use error::EngineError;
 pub use exec::{ExecLine, ExecOutcome, ExecSpec, Interactive};
+pub use files::HostPaths;
 pub use image::{ImageFacts, Obtained};
 pub use labels::{BASE_RUN, Labels, OwnerId, Purpose, is_dead};
 pub use network::NetworkFacts;
 pub use ready::NotReady;
+pub use spec::{Attach, ContainerSpec, HostNetwork, VolumeAt};
 pub use sweep::{Resource, Swept};
 pub use volume::VolumeFacts;

@@ -96,8 +96,8 @@ impl Tool<'_> {
         let bad = Bad::new(Owner::Backup, reason);
         if lower.contains("role") && lower.contains("does not exist") {
             return bad.with_help(
-                "pg_dump carries no roles: dump with --no-owner --no-acl, or make the roles in the service's image \
-                 (docker-entrypoint-initdb.d)",
+                "pg_dump carries no roles: make them in the service's image (docker-entrypoint-initdb.d), or let the \
+                 service's POSTGRES_USER be the owner in production",
             );
         }
         if lower.contains("unsupported version") {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::run::{Run, passed};
 use super::suite::{run_tests, tests_at};
-use super::{Bad, provision, restore};
+use super::{Bad, provision, restore, standing};
 use crate::check::model::When;
 use crate::event::{Owner, Stage};
 use crate::staging::Generation;
@@ -87,6 +87,12 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         ),
     );
     let shown = run_tests(run, Stage::Baseline, When::Baseline).await?;
+    if let Some(down) = standing::first_down(run, Stage::Baseline).await? {
+        return Err(
+            Bad::new(Owner::Staging, format!("before the deploy {down}"))
+                .with_help("staging is broken, not the package: mend the stack and run again"),
+        );
+    }
     let total = tests_at(run, When::Baseline).len();
     match shown.sentence(total) {
         None => {

@@ -15,6 +15,7 @@ mod rollback;
 pub mod run;
 mod schema;
 mod snapshot;
+mod standing;
 mod step;
 mod suite;
 mod teardown;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::run::{Keep, Run, not_passed, out_of_order, passed};
 use super::suite::{run_tests, tests_at};
-use super::{Bad, fingerprint, snapshot};
+use super::{Bad, fingerprint, snapshot, standing};
 use crate::check::model::When;
 use crate::event::{CaseStatus, EventKind, Mismatch, Owner, Stage};
 use crate::staging::Generation;
@@ -69,8 +69,15 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         Err(Bad::new(Owner::Engine, reason))
     };
     let shown = run_tests(run, Stage::Rollback, When::Rollback).await?;
+    let down = standing::first_down(run, Stage::Rollback).await?;
     equal?;
     in_time?;
+    if let Some(down) = down {
+        return Err(Bad::new(
+            Owner::Engine,
+            format!("after the rollback {down}"),
+        ));
+    }
     let total = tests_at(run, When::Rollback).len();
     match shown.sentence(total) {
         None => Ok(()),

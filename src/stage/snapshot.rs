@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::run::{Run, Snapshot, out_of_order, passed};
-use super::{Bad, fingerprint, schema};
+use super::{Bad, fingerprint, schema, standing};
 use crate::engine::ChangedPath;
 use crate::event::{EventKind, Owner, Stage};
 use crate::staging::{Blueprint, Generation, Staging};
@@ -73,6 +73,9 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             None,
         ),
     );
+    if let Some(down) = standing::first_down(run, Stage::Snapshot).await? {
+        return Err(Bad::new(Owner::Staging, format!("on the snapshot {down}")));
+    }
     run.snapshot = Some(Snapshot {
         frozen,
         blueprints,
@@ -225,6 +228,7 @@ mod tests {
             service: Service::named("web"),
             image: "web".to_owned(),
             facts: ImageFacts::default(),
+            unset: Default::default(),
         };
         blueprint.service.files = vec![FileMount {
             source: "nginx.conf".into(),

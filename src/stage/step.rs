@@ -138,10 +138,13 @@ pub(super) async fn perform(
             let set = set.clone();
             recreate(run, step, service, |blueprint| {
                 for (key, value) in set {
-                    match value {
-                        Some(value) => blueprint.service.environment.insert(key, value),
-                        None => blueprint.service.environment.remove(&key),
-                    };
+                    if let Some(value) = value {
+                        blueprint.unset.remove(&key);
+                        blueprint.service.environment.insert(key, value);
+                    } else {
+                        blueprint.service.environment.remove(&key);
+                        blueprint.unset.insert(key);
+                    }
                 }
             })
             .await

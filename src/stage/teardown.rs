@@ -20,11 +20,12 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     };
     // A stage that was broken off may have asked for something that the engine is still making.
     ground.engine.all_made().await;
-    if let Some(staging) = &run.staging {
-        // Half-restored volumes are nobody's, also when staging is kept.
-        staging.bases.abandon().await?;
-    }
-    if keep && run.staging.is_some() {
+    let bases = run.staging.as_ref().map(|staging| staging.bases.clone());
+    if keep && let Some(bases) = &bases {
+        // Half-restored volumes are nobody's. Where a server still runs on one, the next sweep finds both.
+        if let Err(error) = bases.abandon().await {
+            ground.note(error.to_string());
+        }
         return leave_up(run).await;
     }
     if let Some(generation) = run.generation.take() {
@@ -36,7 +37,11 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     run.staging = None;
     let swept = ground.engine.remove_run(ground.labels.run()).await?;
     if swept.left.is_empty() {
-        return Ok(());
+        // Only now: a restore that failed has left its server running on what it had restored.
+        return match bases {
+            Some(bases) => Ok(bases.abandon().await?),
+            None => Ok(()),
+        };
     }
     for (what, reason) in &swept.left {
         run.recorder.emit(EventKind::Leftover {

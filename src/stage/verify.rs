@@ -1,18 +1,18 @@
 //! Judges what stands there after the deploy: the test plan, and the isolation once more.
 
 use super::isolate::{Moment, Outside};
-use super::run::{Run, not_passed, passed};
+use super::run::Run;
 use super::suite::{run_tests, tests_at};
-use super::{Bad, isolate, schema};
+use super::{Bad, isolate, schema, standing};
 use crate::check::model::When;
-use crate::event::{CaseStatus, Owner, Stage};
+use crate::event::{Owner, Stage};
 
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let (shown, isolated) =
         tokio::join!(run_tests(run, Stage::Verify, When::Verify), isolated(run));
     let shown = shown?;
-    let standing = standing(run).await?;
+    let down = standing::first_down(run, Stage::Verify).await?;
     let schema = match &run.snapshot {
         Some(snapshot) => schema::judge(run, &snapshot.schemas).await?,
         None => None,
@@ -36,7 +36,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             format!("after the deploy {sentence}{component}"),
         ));
     }
-    if let Some(down) = standing.first() {
+    if let Some(down) = down {
         return Err(Bad::new(Owner::Package, format!("after the deploy {down}"))
             .with_help("its whole log is in the run's folder, below logs/"));
     }
@@ -55,47 +55,6 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             format!("after the deploy {sentence}"),
         )),
     }
-}
-
-/// What no test of the plan looks at may have died all the same: each service must still run, and its own health
-/// check must not say otherwise. Returns a sentence for each that does not stand.
-async fn standing(run: &Run) -> Result<Vec<String>, Bad> {
-    let engine = &run.staging()?.ground.engine;
-    let mut down = Vec::new();
-    for running in &run.generation()?.services {
-        let service = &running.blueprint.service;
-        if service.one_shot {
-            continue;
-        }
-        let name = format!("service `{}` still runs", service.name);
-        let what = match engine.container_state(&running.container).await {
-            Ok(state) if !state.running => Some(format!(
-                "service `{}` does not run: it ended with exit code {}",
-                service.name,
-                state.exit_code.unwrap_or(-1)
-            )),
-            Ok(state) if state.health.as_deref() == Some("unhealthy") => Some(format!(
-                "service `{}` is unhealthy: {}",
-                service.name,
-                state.last_check.unwrap_or_default().trim()
-            )),
-            Ok(_) => None,
-            Err(error) if error.is_not_found() => Some(format!(
-                "service `{}` has no container any more",
-                service.name
-            )),
-            Err(error) => return Err(error.into()),
-        };
-        run.case(
-            Stage::Verify,
-            match &what {
-                None => passed(Stage::Verify, name, 0.0, None),
-                Some(what) => not_passed(Stage::Verify, name, CaseStatus::Failed, 0.0, what),
-            },
-        );
-        down.extend(what);
-    }
-    Ok(down)
 }
 
 /// The deploy may have opened a door: the whole proof once more.

@@ -6,8 +6,10 @@ mod agent_image;
 mod agent_link;
 mod bad;
 mod bastion;
+mod generation;
 mod naming;
 mod network;
+mod ready;
 mod service;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,9 +20,11 @@ pub use agent_image::AgentBinary;
 pub use agent_link::AgentLink;
 pub use bad::Bad;
 pub use bastion::{Bastion, Ended, PACKAGE_FOLDER};
+pub use generation::Generation;
 pub use naming::Names;
 pub use network::StagingNetwork;
-pub use service::{Blueprint, Generation, Running, StartError};
+pub use ready::StartError;
+pub use service::{Blueprint, Running};
 
 use tokio::sync::watch;
 

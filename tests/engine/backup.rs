@@ -243,12 +243,20 @@ fn good_backups_of_every_form_are_restored_and_checked() {
     // What is no fault of a backup is not called one, so that an alert means what it says.
     place.write(
         "testplan.yaml",
-        "testplan: forms\ntests:\n  - { name: wrong, exec: { service: app, run: echo no }, expect: { stdout: \"yes\" } }\n",
+        "testplan: forms\ntests:\n  - { name: wrong, exec: { service: app, run: echo no }, expect: { stdout: \"yes\" } }\n  \
+         - { name: cannot be told, sql: { service: db, database: first, query: select 1; select 2 }, expect: { value: 1 } }\n",
     );
     let staging = place.backup_check();
     staging
         .expect(2, Outcome::Invalid, Some(Owner::Staging))
         .expect_nothing_left();
+    // And a test that could not be determined is not one whose expectation was false.
+    for (name, status) in [
+        ("wrong", CaseStatus::Failed),
+        ("cannot be told", CaseStatus::Error),
+    ] {
+        assert_eq!(staging.case("baseline.forms", name).status, status);
+    }
     forget_bases_of(ran.run());
 }
 

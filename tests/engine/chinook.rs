@@ -19,11 +19,11 @@ const DUMP: &str = "\
 set -eu
 install -d -o postgres -m 0700 /tmp/made /tmp/socket
 run() { setpriv --reuid=postgres --regid=postgres --init-groups \"$@\"; }
-run initdb --no-sync -D /tmp/made -U postgres --encoding=UTF8 --locale=C.UTF-8 --auth=trust >/dev/null
+run initdb --no-sync -D /tmp/made -U ledger --encoding=UTF8 --locale=C.UTF-8 --auth=trust >/dev/null
 run pg_ctl start -D /tmp/made -s -w -l /tmp/made/log -o \"-c listen_addresses='' -c unix_socket_directories=/tmp/socket -c fsync=off\"
-export PGHOST=/tmp/socket PGUSER=postgres
+export PGHOST=/tmp/socket PGUSER=ledger
 run psql -X -q -v ON_ERROR_STOP=1 -o /dev/null -d postgres -f /seed/chinook.sql
-run pg_dump -Fc --no-owner -d chinook >/tmp/chinook.dump
+run pg_dump -Fc -d chinook >/tmp/chinook.dump
 run pg_ctl stop -D /tmp/made -s -m immediate
 ";
 
@@ -66,7 +66,7 @@ components:
           DELETE FROM playlist_track;
           SQL
 declares:
-  schema: [table currency, column invoice.currency]
+  schema: [table currency, column invoice.currency, column invoice.total, index invoice_customer_id_idx]
 ";
 
 fn script() -> PathBuf {
@@ -190,10 +190,12 @@ fn chinook_is_restored_altered_and_rolled_back_to_equal_fingerprints() {
     }
 
     // And the package that loses one invoice is found out.
-    let losing = PACKAGE.replace(
-        "DELETE FROM playlist_track;",
-        "DELETE FROM invoice_line WHERE invoice_id = 412; DELETE FROM invoice WHERE invoice_id = 412;",
-    );
+    let losing = PACKAGE
+        .replace(
+            "DELETE FROM playlist_track;",
+            "DELETE FROM invoice_line WHERE invoice_id = 412; DELETE FROM invoice WHERE invoice_id = 412;",
+        )
+        .replace(", index invoice_customer_id_idx", "");
     place.write("package/deploy.yaml", losing);
     let lost = place.run(&[]);
     lost.expect(1, Outcome::Failed, Some(Owner::Package))
@@ -205,6 +207,13 @@ fn chinook_is_restored_altered_and_rolled_back_to_equal_fingerprints() {
             .any(|wrong| wrong.seen.contains("411")),
         "{case:?}"
     );
-    assert_eq!(case.component.as_deref(), Some("schema"));
+    let undeclared = lost.case("verify", "db/chinook: every schema change is declared");
+    assert_eq!(undeclared.status, CaseStatus::Failed);
+    let named: Vec<&str> = undeclared
+        .mismatches
+        .iter()
+        .map(|wrong| wrong.what.as_str())
+        .collect();
+    assert_eq!(named, ["index invoice_customer_id_idx"]);
     forget_bases_of(ran.run());
 }

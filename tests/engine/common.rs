@@ -405,7 +405,8 @@ impl Ran {
         assert_eq!(
             (self.code, verdict.outcome, verdict.owner),
             (Some(code), outcome, owner),
-            "{verdict:#?}\n{:#?}\n{}",
+            "{}: {verdict:#?}\n{:#?}\n{}",
+            self.run(),
             self.wrong_cases(),
             self.stderr
         );

@@ -148,8 +148,8 @@ fn what_a_step_breaks_is_the_packages_fault() {
         ),
         (
             "nowhere",
-            "{ name: step, service: app, copy: deploy.yaml, to: /proc/nowhere/file }",
-            "/proc/nowhere",
+            "{ name: step, service: app, copy: deploy.yaml, to: /etc/passwd/deeper/file }",
+            "/etc/passwd",
         ),
         (
             "exit",
@@ -161,10 +161,10 @@ fn what_a_step_breaks_is_the_packages_fault() {
             format!("package: {test}\ncomponents:\n  - {{ name: app, steps: [{step}] }}\n");
         let place = Place::small(test, &package);
         let stack = std::fs::read_to_string(place.path("stack.yaml")).expect("the stack");
-        place.write(
-            "stack.yaml",
-            stack.replace("echo ready;", "test -n \\\"$$COLOUR\\\" || exit 4;"),
-        );
+        // Without its colour it ends before its first health check.
+        let stack = stack.replace("echo ready;", "test -n \\\"$$COLOUR\\\" || exit 4;");
+        let check = "healthcheck: { test: [CMD, \"true\"], interval: 1s }\n    environment:";
+        place.write("stack.yaml", stack.replace("environment:", check));
         let ran = place.run(&[]);
         ran.expect(1, Outcome::Failed, Some(Owner::Package))
             .expect_rolled_back();

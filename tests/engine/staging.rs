@@ -29,8 +29,7 @@ fn a_test_that_is_false_before_the_deploy() {
     place.write(
         "testplan.yaml",
         "testplan: small\ntests:\n  - name: the app is green\n    exec: { service: app, run: printenv COLOUR }\n    \
-         expect: { stdout: green }\n  - name: the app cannot say\n    \
-         exec: { service: app, run: echo up, user: nobody-of-that-name }\n    expect: { exit_code: 0 }\n",
+         expect: { stdout: green }\n",
     );
     let ran = place.run(&[]);
     expect_not_judged(&ran);
@@ -46,11 +45,6 @@ fn a_test_that_is_false_before_the_deploy() {
             .iter()
             .any(|wrong| wrong.seen.contains("blue")),
         "{case:?}"
-    );
-    // A failure is not an error.
-    assert_eq!(
-        ran.case("baseline.small", "the app cannot say").status,
-        CaseStatus::Error
     );
 }
 

@@ -1,0 +1,150 @@
+//! Waiting until a service is ready: by the engine's events, its health check and its ports.
+
+use std::time::Duration;
+
+use super::{Blueprint, Running, Staging};
+use crate::agent::protocol::{Answer, Ask};
+use crate::engine::{EngineError, ExecSpec, NotReady};
+
+/// Why services could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A service did not get ready.
+    #[error("service `{service}` did not get ready: {reason}")]
+    Service {
+        /// The service.
+        service: String,
+        /// What was seen.
+        reason: String,
+        /// Its last log lines.
+        log: String,
+    },
+    /// The engine did not do what it was asked.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl StartError {
+    /// The sentence with the last log lines behind it.
+    pub fn with_log(&self) -> String {
+        match self {
+            Self::Service { log, .. } if !log.trim().is_empty() => {
+                let lines: Vec<&str> = log.lines().map(str::trim_end).collect();
+                let from = lines.len().saturating_sub(5);
+                format!("{self}; its last log lines: {}", lines[from..].join(" | "))
+            }
+            Self::Service { .. } | Self::Engine(_) => self.to_string(),
+        }
+    }
+}
+
+/// The command of a service's health check, where it has one.
+fn health_command(blueprint: &Blueprint) -> Option<Vec<String>> {
+    let test = match &blueprint.service.healthcheck {
+        // Without a test of its own it changes only the intervals of the image's.
+        Some(check) if !check.test.is_empty() => &check.test,
+        Some(_) | None => blueprint.facts.healthcheck.as_ref()?,
+    };
+    match test.split_first() {
+        Some((kind, command)) if kind == "CMD" => Some(command.to_vec()),
+        Some((kind, [script])) if kind == "CMD-SHELL" => {
+            Some(vec!["/bin/sh".into(), "-c".into(), script.clone()])
+        }
+        Some(_) | None => None,
+    }
+}
+
+/// Lines of a service's log that come with the error about it.
+const LOG_LINES: usize = 20;
+
+impl Staging {
+    /// Waits until a started service is ready: completed if it is a one-shot; else healthy, and accepting
+    /// connections on each port that the stack names. `limits.start` is the deadline.
+    ///
+    /// # Errors
+    /// As soon as it is known that it will not get ready, with its last log lines.
+    pub async fn await_ready(&self, running: &Running) -> Result<(), StartError> {
+        let service = &running.blueprint.service;
+        let limit = self.ground.plan.limits.start;
+        let waited = tokio::time::timeout(limit, self.watch(running, limit)).await;
+        let reason = match waited {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(NotReady::Engine(error))) => return Err(error.into()),
+            Ok(Err(not_ready)) => not_ready.to_string(),
+            Err(_) => format!("not ready after {} s (limits.start)", limit.as_secs()),
+        };
+        let log = self
+            .ground
+            .engine
+            .container_log(&running.container, Some(LOG_LINES))
+            .await
+            .unwrap_or_default();
+        Err(StartError::Service {
+            service: service.name.clone(),
+            reason,
+            log,
+        })
+    }
+
+    async fn watch(&self, running: &Running, limit: Duration) -> Result<(), NotReady> {
+        let service = &running.blueprint.service;
+        let engine = &self.ground.engine;
+        if service.one_shot {
+            engine.await_completed(&running.container).await?;
+            return Ok(());
+        }
+        let state = tokio::select! {
+            state = engine.await_healthy(&running.container) => state?,
+            () = self.looks_healthy(running) => engine.container_state(&running.container).await?,
+        };
+        self.ground.learn_address(state.address, &service.name);
+        for port in &service.tcp_ports {
+            let asked = self.network.agent.ask(Ask::AwaitTcp {
+                host: service.name.clone(),
+                port: *port,
+                patience: limit,
+            });
+            tokio::select! {
+                reply = asked => match reply?.answer {
+                    Answer::Connected(Ok(())) => {}
+                    Answer::Connected(Err(error)) => {
+                        return Err(NotReady::Unhealthy(format!("port {port} does not answer: {error}")));
+                    }
+                    other => {
+                        return Err(EngineError::new("ask the agent", format!("unexpected answer {other:?}")).into());
+                    }
+                },
+                ended = engine.wait_container(&running.container) => {
+                    return Err(NotReady::Ended { exit_code: ended?, out_of_memory: false });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a service's health check ourselves until it succeeds. Engines before 25 run it for the first time only
+    /// after a whole interval; a service is usually ready long before, and waits like that add up. It never says
+    /// that a service is unhealthy: that is the engine's to say.
+    async fn looks_healthy(&self, running: &Running) {
+        /// Between two checks: there is no event for a check that the engine did not make.
+        const PAUSE: Duration = Duration::from_millis(100);
+        let Some(command) = health_command(&running.blueprint) else {
+            return std::future::pending().await;
+        };
+        let spec = ExecSpec {
+            command,
+            ..ExecSpec::default()
+        };
+        loop {
+            let outcome = self
+                .ground
+                .engine
+                .exec(&running.container, &spec, |_| {})
+                .await;
+            if outcome.is_ok_and(|outcome| outcome.exit_code == 0) {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
