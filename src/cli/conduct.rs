@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Format, Reporting, USAGE, say};
+use crate::check::model::{Severity, When};
 use crate::event::Mode;
 use crate::manifest::Loaded;
 use crate::package::{OpenLimits, OpenedPackage};
@@ -68,6 +69,18 @@ pub(super) fn prepare(
     }
     let opened = package.map(open).transpose()?;
     let plan = plan(&loaded, package, opened.as_ref())?;
+    if mode == Mode::Rehearse && !looks_at_the_deploy(&plan) {
+        say::error(
+            format!(
+                "`{}` has no test that looks at the deploy, so nothing could fail",
+                rehearsal.display()
+            ),
+            Some(
+                "name a test plan with at least one test that runs at `verify` and does not only warn",
+            ),
+        );
+        return Err(ExitCode::from(USAGE));
+    }
     Ok(Prepared {
         plan,
         files: loaded
@@ -77,6 +90,14 @@ pub(super) fn prepare(
             .collect(),
         opened,
     })
+}
+
+/// A deploy that no test looks at would pass by being run.
+fn looks_at_the_deploy(plan: &Plan) -> bool {
+    plan.testplan
+        .iter()
+        .flat_map(|plan| &plan.tests)
+        .any(|test| test.when.contains(&When::Verify) && test.severity == Severity::Fail)
 }
 
 fn open(package: &Path) -> Result<OpenedPackage, ExitCode> {

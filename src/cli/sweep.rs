@@ -36,7 +36,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         }
     };
     match runtime.block_on(sweep(arguments)) {
-        Ok(left) if left == 0 => ExitCode::SUCCESS,
+        Ok(0) => ExitCode::SUCCESS,
         Ok(left) => {
             say::error(format!("{left} things could not be removed"), None);
             ExitCode::from(2)

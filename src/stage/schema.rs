@@ -7,7 +7,7 @@ use super::Bad;
 use super::run::{Run, passed};
 use crate::check::schema::{SchemaObject, diff, idle, undeclared};
 use crate::engine::ExecSpec;
-use crate::event::{Case, CaseStatus, Output, Owner, Stage};
+use crate::event::{Case, CaseStatus, EventKind, Output, Owner, Stage, StageOutcome};
 use crate::plan::model::RestoreTarget;
 use crate::staging::{Ended, Generation};
 
@@ -100,6 +100,20 @@ pub(super) async fn read(run: &Run, generation: &Generation) -> Result<Schemas, 
     Ok(schemas)
 }
 
+/// True where no step of the package failed: what a broken-off deploy did not come to is no idle promise.
+fn deployed(run: &Run) -> bool {
+    run.recorder.events().iter().any(|event| {
+        matches!(
+            &event.kind,
+            EventKind::StageFinished {
+                stage: Stage::Deploy,
+                outcome: StageOutcome::Ok,
+                ..
+            }
+        )
+    })
+}
+
 /// Compares with what was read before the deploy, reports a case for each database, and returns a sentence where a
 /// package that declares its schema changes made others. A package that declares none at all is warned about: its
 /// changes are written down here for the first time.
@@ -156,7 +170,7 @@ pub(super) async fn judge(run: &Run, before: &Schemas) -> Result<Option<String>,
                 case.status = CaseStatus::Failed;
                 sentence.get_or_insert(reason);
             }
-        } else if !idle.is_empty() {
+        } else if !idle.is_empty() && deployed(run) {
             case.status = CaseStatus::Warned;
             case.message = Some(format!("declared, and not changed: {}", idle.join(", ")));
         }

@@ -171,10 +171,10 @@ fn lasting_changes<'a>(changes: &'a [ChangedPath], blueprint: &Blueprint) -> Vec
                     .any(|other| other.path != path && below(&other.path, path))
             };
             // The engine leaves the folder in which it changed its root when it was given files for a container.
-            !path.starts_with("/.pivot_root")
-                && !FLEETING.iter().any(|folder| below(path, folder))
-                && !put_there(path)
-                && !(change.modified && holds_others())
+            let engines_own = path.starts_with("/.pivot_root");
+            let fleeting = FLEETING.iter().any(|folder| below(path, folder));
+            let only_named = change.modified && holds_others();
+            !(engines_own || fleeting || put_there(path) || only_named)
         })
         .collect()
 }
