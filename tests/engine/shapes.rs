@@ -163,8 +163,7 @@ fn what_a_step_breaks_is_the_packages_fault() {
         let stack = std::fs::read_to_string(place.path("stack.yaml")).expect("the stack");
         // Without its colour it ends before its first health check.
         let stack = stack.replace("echo ready;", "test -n \\\"$$COLOUR\\\" || exit 4;");
-        let check =
-            "read_only: true\n    healthcheck: { test: [CMD, \"true\"], interval: 1s }\n    environment:";
+        let check = "read_only: true\n    healthcheck: { test: [CMD, \"true\"], interval: 1s }\n    environment:";
         place.write("stack.yaml", stack.replace("environment:", check));
         let ran = place.run(&[]);
         ran.expect(1, Outcome::Failed, Some(Owner::Package))
