@@ -13,5 +13,6 @@ mod junit;
 mod release;
 mod shapes;
 mod stack;
+mod stages;
 mod staging;
 mod unassisted;

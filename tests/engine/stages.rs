@@ -1,0 +1,132 @@
+//! Stages that must go wrong, each in a way of its own: provision, snapshot, teardown.
+
+use jiff::{SignedDuration, Timestamp};
+use rehearsal::engine::{Attach, ContainerSpec, Engine, EngineError, Labels};
+use rehearsal::event::{EventKind, Owner, Stage};
+use rehearsal::verdict::{Outcome, Rollback};
+
+use crate::common::{BASE, IDLE, Live, Place, engine, left_of};
+
+const GOOD: &str = "\
+package: good
+components:
+  - name: app
+    steps: [{ name: look, run: echo deployed }]
+";
+
+#[test]
+fn provision_names_the_service_whose_image_is_nowhere() {
+    let place = Place::small("nowhere", GOOD);
+    place.write(
+        "broken/Dockerfile",
+        format!("FROM {BASE}\nRUN echo no such tool >&2; exit 7\n"),
+    );
+    for (image, words) in [
+        (
+            "image: rehearse-nowhere/none:1".to_owned(),
+            &["service `app`", "rehearse-nowhere/none:1"][..],
+        ),
+        (
+            "build: ./broken".to_owned(),
+            &["service `app`", "no such tool"],
+        ),
+    ] {
+        place.write(
+            "stack.yaml",
+            format!("services:\n  app:\n    {image}\n    command: {IDLE}\n"),
+        );
+        let ran = place.run(&[]);
+        ran.expect(2, Outcome::Invalid, Some(Owner::Stack));
+        for word in words {
+            assert!(
+                ran.reason(Stage::Provision).contains(word),
+                "{word}: {}",
+                ran.reason(Stage::Provision)
+            );
+        }
+        assert_eq!(ran.stage(Stage::Restore), None);
+        ran.expect_nothing_left();
+    }
+}
+
+#[test]
+fn a_service_that_starts_only_once_is_found_by_the_snapshot() {
+    let place = Place::small("once", GOOD);
+    place.write(
+        "stack.yaml",
+        format!(
+            "services:\n  app:\n    image: {BASE}\n    volumes: [\"state:/srv/state\"]\n    command:\n      - sh\n      \
+             - -c\n      - 'test -e /srv/state/once && {{ echo already started once >&2; exit 4; }}; \
+             touch /srv/state/once; exec sleep infinity'\n    stop_grace_period: 1s\nvolumes: {{ state: }}\n"
+        ),
+    );
+    let ran = place.run(&[]);
+    ran.expect(2, Outcome::Invalid, Some(Owner::Staging));
+    assert_eq!(ran.verdict().stage, Some(Stage::Snapshot));
+    assert_eq!(ran.verdict().rollback, Rollback::NotReached);
+    assert!(
+        ran.reason(Stage::Snapshot).contains("already started once"),
+        "{}",
+        ran.reason(Stage::Snapshot)
+    );
+    assert_eq!(ran.stage(Stage::Deploy), None);
+    ran.expect_nothing_left();
+}
+
+/// Somebody else's container on the run's network.
+async fn squat(engine: &Engine, network: &str, name: &str) -> Result<(), EngineError> {
+    let now = Timestamp::now();
+    let until = now + SignedDuration::from_hours(1);
+    let labels = Labels::new(name, "squatter", now, until);
+    let attach = Attach::Network {
+        name: network.to_owned(),
+        aliases: Vec::new(),
+        dns: None,
+    };
+    let mut spec = ContainerSpec::new(name, BASE, attach);
+    spec.command = Some(vec!["sleep".into(), "infinity".into()]);
+    engine.create_container(&spec, &labels).await?;
+    engine.start_container(name).await
+}
+
+#[test]
+fn what_teardown_cannot_remove_is_named_and_does_not_change_the_verdict() {
+    let place = Place::small(
+        "leftover",
+        "package: waits\ncomponents:\n  - name: app\n    steps:\n      - name: wait\n        \
+         run: 'echo waiting; until test -e /tmp/go; do sleep 0.1; done'\n",
+    );
+    let mut live = Live::start(place.command("run", &place.path("rehearsal.yaml")));
+    live.until_output("waiting");
+    let run = live.run().to_owned();
+    let squatter = format!("{}-squatter", place.name());
+    let network = format!("rehearse-{run}-net");
+    engine(async |engine| {
+        squat(&engine, &network, &squatter).await?;
+        let go = rehearsal::engine::ExecSpec {
+            command: vec!["touch".into(), "/tmp/go".into()],
+            ..Default::default()
+        };
+        let bastion = format!("rehearse-{run}-bastion");
+        engine.exec(&bastion, &go, |_| {}).await
+    })
+    .expect("the engine does it");
+    let ran = live.finish();
+    let left: Vec<&str> = ran
+        .events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::Leftover { what, .. } => Some(what.as_str()),
+            _ => None,
+        })
+        .collect();
+    let removed = engine(async |engine| {
+        engine.remove_container(&squatter).await?;
+        engine.remove_run(&run).await
+    });
+    removed.expect("the engine does it");
+    assert_eq!(left, [format!("network {network}")]);
+    assert!(ran.reason(Stage::Teardown).contains("could not be removed"));
+    ran.expect(0, Outcome::Passed, None);
+    assert_eq!(left_of(&run), []);
+}
