@@ -5,19 +5,16 @@
 //! server writes to it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::Bad;
+use super::database::ask_all;
 use super::run::Run;
 use crate::agent::protocol::Fingerprint;
-use crate::engine::{Attach, ContainerSpec, ExecSpec, VolumeAt};
+use crate::engine::{Attach, ContainerSpec, VolumeAt};
 use crate::event::Owner;
 use crate::plan::model::RestoreTarget;
-use crate::staging::{Ended, Generation, Staging};
+use crate::staging::{Generation, Staging};
 use crate::state::{Branch, agent};
-
-/// For one question to a database.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The schema as `pg_dump` writes it, without the token that it makes up anew each time (PostgreSQL 15.14 and later),
 /// then the exact row count of each table. `\gexec` runs each row of the query as a statement.
@@ -110,104 +107,51 @@ pub(super) async fn of_files(
         parts.insert(format!("volume {volume}"), fingerprint.digest);
     }
     if parts.len() != volumes.len() {
-        return Err(unreadable("all", "the helper answered for fewer volumes"));
+        return Err(unreadable(
+            "all volumes",
+            "the helper answered for fewer volumes",
+        ));
     }
     Ok(parts)
 }
 
-fn unreadable(volume: &str, error: &str) -> Bad {
+fn unreadable(whose: &str, error: &str) -> Bad {
     Bad::new(
         Owner::Engine,
-        format!("cannot take the fingerprint of volume {volume}: {error}"),
+        format!("cannot take the fingerprint of {whose}: {error}"),
     )
 }
 
-/// Describes the restored databases of a generation that runs. The description itself is returned beside its
-/// digest, so that a difference can be shown.
+/// Describes the restored databases of a generation that runs.
 pub(super) async fn of_databases(
     run: &Run,
-    staging: &Staging,
     generation: &Generation,
 ) -> Result<BTreeMap<String, String>, Bad> {
+    let command = |user: &str, database: &str| {
+        ["sh", "-c", DESCRIBE, "sh", user, database]
+            .map(str::to_owned)
+            .to_vec()
+    };
     let mut parts = BTreeMap::new();
-    for restore in &run.order.plan.restores {
-        let RestoreTarget::Postgres {
-            service,
-            database,
-            user,
-            ..
-        } = &restore.target
-        else {
-            continue;
-        };
-        let Some(running) = generation
-            .services
-            .iter()
-            .find(|running| running.blueprint.service.name == *service)
-        else {
-            continue;
-        };
-        let mut environment = BTreeMap::new();
-        if let Some(password) = running
-            .blueprint
-            .service
-            .environment
-            .get("POSTGRES_PASSWORD")
-        {
-            environment.insert("PGPASSWORD".to_owned(), password.clone());
-        }
-        let spec = ExecSpec {
-            command: ["sh", "-c", DESCRIBE, "sh", user, database]
-                .map(str::to_owned)
-                .to_vec(),
-            environment,
-            ..ExecSpec::default()
-        };
-        let failed = |why: String| {
-            Bad::new(
-                Owner::Staging,
-                format!(
-                    "cannot take the fingerprint of database {}: {why}",
-                    restore.name
-                ),
-            )
-        };
-        // The digest is over the lines as they come: a description may be longer than what is kept of an output.
-        let mut lines = Vec::new();
-        let ended = staging
-            .ground
-            .exec_within(&running.container, &spec, PATIENCE, |line| {
-                if line.output == crate::event::Output::Stdout {
-                    lines.push(line.line);
-                }
-            })
-            .await?;
-        match ended {
-            Ended::ByItself(outcome) if outcome.exit_code == 0 && outcome.stderr.is_empty() => {}
-            Ended::ByItself(outcome) => return Err(failed(outcome.last_words())),
-            Ended::Killed => return Err(failed(format!("no answer within {PATIENCE:?}"))),
-        }
+    for (name, lines) in ask_all(run, generation, "schema and row counts", command).await? {
         let counts = lines
             .iter()
             .rposition(|line| line.starts_with("--") || line.ends_with(';'))
             .map_or(0, |last_of_schema| last_of_schema + 1);
         let (schema, rows) = lines.split_at(counts);
         parts.insert(
-            format!("schema of {}", restore.name),
+            format!("schema of {name}"),
             crate::digest::sha256(schema.join("\n")),
         );
         let rows: Vec<&String> = rows.iter().filter(|line| !line.is_empty()).collect();
         if rows.is_empty() {
-            return Err(failed("no table was counted".to_owned()));
+            return Err(unreadable(&name, "no table was counted"));
         }
         for row in rows {
             let Some((table, count)) = row.rsplit_once('|') else {
-                return Err(failed(format!("`{row}` is not a row count")));
+                return Err(unreadable(&name, &format!("`{row}` is not a row count")));
             };
-            parts.insert(
-                format!("rows of {} {table}", restore.name),
-                count.to_owned(),
-            );
+            parts.insert(format!("rows of {name} {table}"), count.to_owned());
         }
     }
     Ok(parts)

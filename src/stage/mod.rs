@@ -5,6 +5,7 @@
 
 mod baseline;
 pub mod conductor;
+mod database;
 mod deploy;
 mod fingerprint;
 mod isolate;

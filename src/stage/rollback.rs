@@ -41,7 +41,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let in_time = judge_time(run, begun.elapsed());
 
     let mut fingerprints = next.files;
-    fingerprints.extend(fingerprint::of_databases(run, run.staging()?, run.generation()?).await?);
+    fingerprints.extend(fingerprint::of_databases(run, run.generation()?).await?);
     run.recorder.emit(EventKind::Fingerprint {
         of: "rollback".to_owned(),
         parts: fingerprints.clone(),

@@ -1,44 +1,23 @@
 //! Reads the schema of restored databases, and judges what a deploy did to it by what its package declares.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Bad;
+use super::database::ask_all;
 use super::run::{Run, passed};
 use crate::check::schema::{SchemaObject, diff, idle, undeclared};
-use crate::engine::ExecSpec;
-use crate::event::{Case, CaseStatus, EventKind, Output, Owner, Stage, StageOutcome};
-use crate::plan::model::RestoreTarget;
-use crate::staging::{Ended, Generation};
+use crate::event::{Case, CaseStatus, EventKind, Owner, Stage, StageOutcome};
+use crate::staging::Generation;
 
 /// From a restore's name to its database's objects.
 pub(crate) type Schemas = BTreeMap<String, Vec<SchemaObject>>;
 
 const QUERY: &str = include_str!("schema.sql");
 
-/// For one database.
-const PATIENCE: Duration = Duration::from_secs(120);
-
 /// Reads the schemas of all restored databases of a generation that runs.
 pub(super) async fn read(run: &Run, generation: &Generation) -> Result<Schemas, Bad> {
-    let mut schemas = Schemas::new();
-    for restore in &run.order.plan.restores {
-        let RestoreTarget::Postgres {
-            service,
-            database,
-            user,
-            ..
-        } = &restore.target
-        else {
-            continue;
-        };
-        let Some(running) = generation
-            .services
-            .iter()
-            .find(|running| running.blueprint.service.name == *service)
-        else {
-            continue;
-        };
+    let command = |user: &str, database: &str| {
         let command = [
             "psql",
             "-X",
@@ -55,47 +34,22 @@ pub(super) async fn read(run: &Run, generation: &Generation) -> Result<Schemas, 
             "-c",
             QUERY,
         ];
-        let mut environment = BTreeMap::new();
-        if let Some(password) = running
-            .blueprint
-            .service
-            .environment
-            .get("POSTGRES_PASSWORD")
-        {
-            environment.insert("PGPASSWORD".to_owned(), password.clone());
-        }
-        let spec = ExecSpec {
-            command: command.map(str::to_owned).to_vec(),
-            environment,
-            ..ExecSpec::default()
-        };
-        let failed = |why: String| {
-            Bad::new(
-                Owner::Staging,
-                format!("cannot read the schema of {}: {why}", restore.name),
-            )
-        };
-        let mut lines = Vec::new();
-        let ended = run
-            .ground()?
-            .exec_within(&running.container, &spec, PATIENCE, |line| {
-                if line.output == Output::Stdout {
-                    lines.push(line.line);
-                }
-            })
-            .await?;
-        match ended {
-            Ended::ByItself(outcome) if outcome.exit_code == 0 => {}
-            Ended::ByItself(outcome) => return Err(failed(outcome.last_words())),
-            Ended::Killed => return Err(failed(format!("no answer within {PATIENCE:?}"))),
-        }
+        command.map(str::to_owned).to_vec()
+    };
+    let mut schemas = Schemas::new();
+    for (name, lines) in ask_all(run, generation, "the schema", command).await? {
         let objects = lines
             .iter()
             .filter(|line| !line.trim().is_empty())
             .map(|line| serde_json::from_str(line))
             .collect::<Result<Vec<SchemaObject>, _>>()
-            .map_err(|error| failed(error.to_string()))?;
-        schemas.insert(restore.name.clone(), objects);
+            .map_err(|error| {
+                Bad::new(
+                    Owner::Staging,
+                    format!("cannot read the schema of {name}: {error}"),
+                )
+            })?;
+        schemas.insert(name, objects);
     }
     Ok(schemas)
 }

@@ -55,7 +55,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let mut fingerprints = next.files;
     let generation = run.generation()?;
     let (databases, schemas) = tokio::join!(
-        fingerprint::of_databases(run, run.staging()?, generation),
+        fingerprint::of_databases(run, generation),
         schema::read(run, generation)
     );
     let schemas = schemas?;
