@@ -9,6 +9,7 @@ use super::{AgentLink, Ground};
 use crate::agent::protocol::RefusedName;
 use crate::engine::{Attach, ContainerSpec, EngineError};
 use crate::event::EventKind;
+use crate::plan::model::Stack;
 use crate::state::agent;
 
 /// The network's agent has these names on it; no service may take them.
@@ -101,6 +102,10 @@ async fn follow_names(ground: Ground, container: String) {
                 .send_modify(|names| names.push(refused.name.clone()));
             continue;
         }
+        // A service that is being replaced is not known to the engine for a moment; its name is no outside one.
+        if is_of_stack(&ground.plan.stack, &refused.name) {
+            continue;
+        }
         let asker = ground
             .addresses
             .lock()
@@ -113,5 +118,41 @@ async fn follow_names(ground: Ground, container: String) {
             name: refused.name,
             asker,
         });
+    }
+}
+
+fn is_of_stack(stack: &Stack, name: &str) -> bool {
+    stack.services.iter().any(|service| {
+        service.name == name
+            || service.hostname.as_deref() == Some(name)
+            || service.aliases.iter().any(|alias| alias == name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_stack;
+    use crate::plan::model::{Service, Stack};
+
+    #[test]
+    fn the_stacks_own_names_are_not_outside() {
+        let mut cms = Service::named("cms");
+        cms.aliases = vec!["cms.internal".to_owned()];
+        cms.hostname = Some("cms-1".to_owned());
+        let stack = Stack {
+            file: "compose.yaml".into(),
+            dir: ".".into(),
+            services: vec![Service::named("db"), cms],
+            volumes: Vec::new(),
+        };
+        for (name, own) in [
+            ("cms", true),
+            ("cms.internal", true),
+            ("cms-1", true),
+            ("db.prod.example.com", false),
+            ("example.com", false),
+        ] {
+            assert_eq!(is_of_stack(&stack, name), own, "{name}");
+        }
     }
 }
