@@ -14,7 +14,14 @@ pub(super) fn changes(layers: &[PathBuf]) -> Result<(), String> {
 }
 
 fn paths(layer: &std::path::Path) -> Result<Vec<String>, String> {
-    let entries = tree::walk(layer)?;
+    // Markers of the overlay say how a folder is to be read, and are nothing that a container wrote.
+    let entries: Vec<tree::Entry> = tree::walk(layer)?
+        .into_iter()
+        .filter(|entry| {
+            let name = entry.path.file_name().unwrap_or_default();
+            !name.as_bytes().starts_with(b".wh..wh.")
+        })
+        .collect();
     let mut paths = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         // Sorted by bytes: what a folder holds comes after it, perhaps behind a namesake with a longer name.
@@ -49,6 +56,7 @@ mod tests {
         // Sorted by bytes, `etc-old` stands between `etc` and `etc/app`.
         std::fs::write(at("etc-old"), "").expect("written");
         std::fs::write(at("etc/app/conf"), "").expect("written");
+        std::fs::write(at("var/empty/.wh..wh..opq"), "").expect("written");
         let mut found = paths(layer.path()).expect("readable");
         found.sort();
         assert_eq!(found, ["/etc-old", "/etc/app/conf", "/var/empty"]);

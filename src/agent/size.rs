@@ -69,6 +69,7 @@ mod tests {
 
     #[test]
     fn a_missing_folder_is_not_an_empty_one() {
-        assert!(measure(Path::new("/nonexistent")).is_err());
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(measure(&folder.path().join("missing")).is_err());
     }
 }

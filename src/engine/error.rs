@@ -34,6 +34,16 @@ impl EngineError {
         self
     }
 
+    /// True where the engine could not do what it was asked, rather than would not: it failed by its own word, is out
+    /// of space, or hung up.
+    pub fn is_engines_fault(&self) -> bool {
+        let cause = self.cause.to_lowercase();
+        self.status.is_some_and(|status| status >= 500)
+            || cause.contains("no space left on device")
+            || cause.contains("hyper legacy client")
+            || cause.contains("connection closed")
+    }
+
     /// True where the engine said that the object does not exist.
     pub fn is_not_found(&self) -> bool {
         self.status == Some(404)
@@ -96,4 +106,36 @@ fn remedy(cause: &str) -> Option<String> {
         return None;
     };
     Some(help.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EngineError;
+
+    #[test]
+    fn what_the_engine_cannot_do_is_not_what_it_will_not_do() {
+        let error = |status, cause: &str| EngineError {
+            operation: "build image `x`".to_owned(),
+            cause: cause.to_owned(),
+            help: None,
+            status,
+        };
+        for (status, cause, engines) in [
+            (Some(500), "something", true),
+            (None, "write /x: no space left on device", true),
+            (
+                None,
+                "Error in the hyper legacy client: client error (Connect)",
+                true,
+            ),
+            (Some(400), "dockerfile parse error", false),
+            (
+                None,
+                "The command '/bin/sh -c false' returned a non-zero code: 1",
+                false,
+            ),
+        ] {
+            assert_eq!(error(status, cause).is_engines_fault(), engines, "{cause}");
+        }
+    }
 }

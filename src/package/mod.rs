@@ -5,6 +5,7 @@
 //! same code.
 
 mod digest;
+pub mod dockerfile;
 mod error;
 mod folder;
 pub mod image_archive;

@@ -8,7 +8,7 @@ use super::suite::{run_tests, tests_at};
 use super::{Bad, provision, restore, standing};
 use crate::check::model::When;
 use crate::event::{Owner, Stage};
-use crate::staging::Generation;
+use crate::staging::{Generation, OneShots};
 use crate::state::Frozen;
 
 const NAME: &str = "baseline";
@@ -25,7 +25,10 @@ pub(super) async fn warm_up(run: &Run) -> Option<(BTreeMap<String, Frozen>, Gene
     let mut frozen = restore::cached(run).await.ok()??;
     complete(run, &mut frozen).await.ok()?;
     let staging = run.staging().ok()?;
-    match staging.prepare(NAME, staging.blueprints(), &frozen).await {
+    match staging
+        .prepare(NAME, staging.blueprints(), &frozen, OneShots::Run)
+        .await
+    {
         Ok(generation) => Some((frozen, generation)),
         Err((generation, _)) => {
             // Half of it would be in the way of the next try.
@@ -46,9 +49,15 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         Some((from, generation)) if from == frozen => Ok(generation),
         Some((_, generation)) => {
             staging.discard(&generation).await?;
-            staging.prepare(NAME, staging.blueprints(), &frozen).await
+            staging
+                .prepare(NAME, staging.blueprints(), &frozen, OneShots::Run)
+                .await
         }
-        None => staging.prepare(NAME, staging.blueprints(), &frozen).await,
+        None => {
+            staging
+                .prepare(NAME, staging.blueprints(), &frozen, OneShots::Run)
+                .await
+        }
     };
     let started = match prepared {
         Ok(generation) => match staging.start(&generation).await {

@@ -138,6 +138,15 @@ async fn stage(run: &mut Run, stage: Stage, cancel: &CancellationToken) -> Stage
         },
         () = cancel.cancelled() => StageOutcome::Interrupted,
     };
+    let outcome = match (stage, deploy::end(run).await) {
+        // Whatever is left of the deploy would go on in what is judged and rolled back.
+        (Stage::Deploy, Err(bad)) if outcome == StageOutcome::Ok => StageOutcome::Bad {
+            owner: bad.owner,
+            reason: bad.reason,
+            help: bad.help,
+        },
+        _ => outcome,
+    };
     run.recorder.emit(EventKind::StageFinished {
         stage,
         outcome: outcome.clone(),

@@ -17,18 +17,24 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let begun = Instant::now();
     let bastion = open_bastion(run, &package).await?;
     let result = components(run, &package, bastion.as_ref()).await;
-    if let Some(bastion) = &bastion {
-        run.ground()?
-            .engine
-            .remove_container(bastion.container())
-            .await?;
-    }
     run.recorder.emit(EventKind::Measured {
         what: "deploy".to_owned(),
         seconds: begun.elapsed().as_secs_f64(),
     });
     result?;
     unchanged(run, "during").await
+}
+
+/// Ends everything of the deploy that could go on: the bastion with all that steps started in it, and the service in
+/// which a step was broken off by a deadline or Ctrl-C. Where there is nothing to end, nothing is done.
+pub(super) async fn end(run: &mut Run) -> Result<(), Bad> {
+    if let Some(container) = run.working_in.take() {
+        run.ground()?.engine.kill_container(&container).await?;
+    }
+    if let Some(bastion) = run.bastion.take() {
+        run.ground()?.engine.remove_container(&bastion).await?;
+    }
+    Ok(())
 }
 
 /// The digest that the verdict is bound to is that of the files that were deployed.
@@ -58,15 +64,16 @@ async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
 }
 
 /// A bastion, where a step needs one.
-async fn open_bastion(run: &Run, package: &Package) -> Result<Option<Bastion>, Bad> {
+async fn open_bastion(run: &mut Run, package: &Package) -> Result<Option<Bastion>, Bad> {
     let needed = package
         .components
         .iter()
         .flat_map(|component| &component.steps)
         .any(|step| matches!(step.action, Action::Run { service: None, .. }));
-    let Some(bastion) = run.order.plan.bastion.as_ref().filter(|_| needed) else {
+    let Some(bastion) = run.order.plan.bastion.clone().filter(|_| needed) else {
         return Ok(None);
     };
+    run.bastion = Some(run.ground()?.names.of(Bastion::NAME));
     let staging = run.staging()?;
     let facts = provision::image(&staging.ground, "the bastion", &bastion.image).await?;
     let opened = Bastion::open(

@@ -17,7 +17,7 @@ use crate::staging::{Generation, Staging};
 use crate::state::{Branch, agent};
 
 /// The schema as `pg_dump` writes it, without the token that it makes up anew each time (PostgreSQL 15.14 and later),
-/// then the exact row count of each table. `\gexec` runs each row of the query as a statement.
+/// then the exact row count of each table and the last value of each sequence. `\gexec` runs each row of the query as a statement.
 const DESCRIBE: &str = r#"set -e
 pg_dump -w -U "$1" -d "$2" --schema-only | grep -v -e '^\\restrict ' -e '^\\unrestrict ' -e '^-- Dumped '
 psql -X -A -t -q -w -v ON_ERROR_STOP=1 -U "$1" -d "$2" <<'SQL'
@@ -26,6 +26,9 @@ from pg_catalog.pg_tables
 where schemaname not in ('pg_catalog', 'information_schema')
 order by schemaname, tablename
 \gexec
+select 'sequence ' || schemaname || '.' || sequencename, coalesce(last_value::text, 'unused')
+from pg_catalog.pg_sequences
+order by schemaname, sequencename;
 SQL
 "#;
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::Bad;
 use super::run::{Run, not_passed, passed};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
+use crate::package::{TarOptions, tar_folder};
 use crate::plan::model::{Restore, RestoreTarget};
 use crate::restore::{BackupFacts, postgres, volume};
 use crate::staging::{Blueprint, Staging};
@@ -240,22 +241,10 @@ fn service_key(
     parts.push(format!("{:?}", (&service.user, &service.environment)));
     parts.push(format!("{:?}", service.volumes));
     for file in &service.files {
-        let content = if file.source.is_file() {
-            std::fs::read(&file.source)
-        } else {
-            Ok(Vec::new())
-        };
-        let content = content.map_err(|error| {
-            Bad::new(
-                Owner::Stack,
-                format!("cannot read `{}`: {error}", file.source.display()),
-            )
-        })?;
-        parts.push(format!(
-            "{} {}",
-            file.target,
-            crate::digest::sha256(content)
-        ));
+        // A folder as well as a file: what its init scripts make is part of what the restore produces.
+        let packed = tar_folder(&file.source, Vec::new(), &TarOptions::default())
+            .map_err(|error| Bad::new(Owner::Stack, error.to_string()))?;
+        parts.push(format!("{} {}", file.target, crate::digest::sha256(packed)));
     }
     for member in members {
         if let RestoreTarget::Postgres {
@@ -361,17 +350,23 @@ fn judge_age(run: &Run, restore: &Restore, facts: &BackupFacts, base: &Base) -> 
         .facts
         .get(&format!("{AS_OF}{}", restore.name))
         .and_then(|text| text.parse::<Timestamp>().ok())
-        .map(|as_of| (as_of, "by data_as_of"));
+        .map(|as_of| (as_of, "by data_as_of", CLOCKS));
     let made = facts
         .dump
         .as_ref()
         .and_then(|dump| dump.made_local)
         .and_then(|local| local.to_zoned(jiff::tz::TimeZone::UTC).ok())
-        .map(|zoned| (zoned.timestamp(), "by the dump's own clock, taken for UTC"));
+        .map(|zoned| {
+            (
+                zoned.timestamp(),
+                "by the dump's own clock, taken for UTC",
+                ZONES,
+            )
+        });
     let newest = facts
         .newest
-        .map(|newest| (newest, "by the newest file in the archive"));
-    let Some((as_of, how)) = queried.or(made).or(newest) else {
+        .map(|newest| (newest, "by the newest file in the archive", CLOCKS));
+    let Some((as_of, how, tolerated)) = queried.or(made).or(newest) else {
         let reason = format!(
             "the age of {} cannot be told: the backup does not say when it was made",
             restore.name
@@ -385,6 +380,19 @@ fn judge_age(run: &Run, restore: &Restore, facts: &BackupFacts, base: &Base) -> 
         ));
     };
     let age = Timestamp::now().duration_since(as_of);
+    if age < -tolerated {
+        let reason = format!(
+            "the data of {} says that it is of {as_of:.0}, which is in the future ({how}): its age cannot be trusted",
+            restore.name
+        );
+        run.case(
+            Stage::Restore,
+            not_passed(Stage::Restore, name, CaseStatus::Failed, 0.0, &reason),
+        );
+        return Err(Bad::new(Owner::Backup, reason).with_help(
+            "look at the clock of the machine that made it, or at the newest rows or files",
+        ));
+    }
     let limit = jiff::SignedDuration::try_from(max_age).unwrap_or(jiff::SignedDuration::MAX);
     let figure = format!("data of {as_of:.0}, {} old, {how}", round(age));
     if age <= limit {
@@ -410,6 +418,12 @@ fn judge_age(run: &Run, restore: &Restore, facts: &BackupFacts, base: &Base) -> 
     run.case(Stage::Restore, case);
     Err(Bad::new(Owner::Backup, reason).with_help("look at the job that makes the backup"))
 }
+
+/// Two clocks may differ by this and still be called right.
+const CLOCKS: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+
+/// A dump's own clock shows local time without its zone, which may be this far ahead of UTC.
+const ZONES: jiff::SignedDuration = jiff::SignedDuration::from_hours(14);
 
 /// In the two largest units that matter to a person.
 fn round(age: jiff::SignedDuration) -> String {

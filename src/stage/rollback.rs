@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::run::{Keep, Run, not_passed, out_of_order, passed};
+use super::run::{Carnage, Keep, Run, not_passed, out_of_order, passed};
 use super::suite::{run_tests, tests_at};
 use super::{Bad, fingerprint, snapshot, standing};
 use crate::check::model::When;
@@ -26,11 +26,13 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             Owner::Engine
         )
     );
-    left?;
+    let ran = left?;
     let next = next?;
     match run.order.keep {
         Keep::Never => {}
-        Keep::OnFailure | Keep::Always => run.carnage = deployed,
+        Keep::OnFailure | Keep::Always => {
+            run.carnage = deployed.map(|generation| Carnage { generation, ran });
+        }
     }
     run.generation = Some(snapshot::start(run, next.generation, Owner::Engine).await?);
     let seconds = begun.elapsed().as_secs_f64();
@@ -47,7 +49,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         parts: fingerprints.clone(),
     });
     let differences = compare(&target.fingerprints, &fingerprints);
-    let name = "everything is as it was at the snapshot";
+    let name = "files, schema, row counts and sequences are as at the snapshot";
     let equal = if differences.is_empty() {
         let figure = format!("{} fingerprints equal", fingerprints.len());
         run.case(
@@ -114,24 +116,29 @@ fn judge_time(run: &Run, took: Duration) -> Result<(), Bad> {
 }
 
 /// Gets what the deploy left out of the way: at once, for nothing in it is wanted any more; or, where it may have to
-/// be kept for people to look at, stopped but not removed.
-async fn leave(run: &Run, generation: Option<&Generation>) -> Result<(), Bad> {
+/// be kept for people to look at, stopped but not removed. Returns the containers that ran until then.
+async fn leave(run: &Run, generation: Option<&Generation>) -> Result<Vec<String>, Bad> {
     let Some(generation) = generation else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let staging = run.staging()?;
     let engine = &staging.ground.engine;
-    let kills = generation
-        .services
-        .iter()
-        .map(|running| engine.kill_container(&running.container));
-    futures_util::future::try_join_all(kills).await?;
+    let kills = generation.services.iter().map(|running| async move {
+        let name = &running.container;
+        let ran = engine
+            .container_state(name)
+            .await
+            .is_ok_and(|state| state.running);
+        engine.kill_container(name).await?;
+        Ok::<_, crate::engine::EngineError>(ran.then(|| name.clone()))
+    });
+    let ran = futures_util::future::try_join_all(kills).await?;
     run.save_logs(generation).await?;
     match run.order.keep {
         Keep::Never => staging.discard(generation).await?,
         Keep::OnFailure | Keep::Always => {}
     }
-    Ok(())
+    Ok(ran.into_iter().flatten().collect())
 }
 
 /// Every part that is not the same in both.

@@ -74,6 +74,15 @@ pub struct Snapshot {
     pub(crate) schemas: Schemas,
 }
 
+/// What a deploy left standing, stopped for the time of the rollback's proof.
+#[derive(Debug)]
+pub struct Carnage {
+    /// Its containers and branches.
+    pub generation: Generation,
+    /// The containers that ran until then; one that the deploy broke stays broken.
+    pub ran: Vec<String>,
+}
+
 /// A run in progress.
 pub struct Run {
     /// What it is asked to do.
@@ -99,10 +108,15 @@ pub struct Run {
     pub baseline_seen: BaselineSeen,
     /// From snapshot.
     pub snapshot: Option<Snapshot>,
+    /// From deploy: the bastion's container, for as long as it is there.
+    pub bastion: Option<String>,
+    /// From deploy: the container in which a step of the package is running a command. It is still set where the
+    /// stage was broken off, and then whatever runs there has to be ended.
+    pub working_in: Option<String>,
     /// From deploy: the first component after which a test was seen to fail, by the test's name.
     pub first_broken_by: BTreeMap<String, String>,
     /// What stood there before the rollback, stopped but not removed, because it may have to be kept.
-    pub carnage: Option<Generation>,
+    pub carnage: Option<Carnage>,
 }
 
 impl Run {
@@ -120,6 +134,8 @@ impl Run {
             generation: None,
             baseline_seen: BaselineSeen::new(),
             snapshot: None,
+            bastion: None,
+            working_in: None,
             first_broken_by: BTreeMap::new(),
             carnage: None,
         }

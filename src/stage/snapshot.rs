@@ -7,7 +7,7 @@ use super::run::{Run, Snapshot, out_of_order, passed};
 use super::{Bad, fingerprint, schema, standing};
 use crate::engine::ChangedPath;
 use crate::event::{EventKind, Owner, Stage};
-use crate::staging::{Blueprint, Generation, Staging};
+use crate::staging::{Blueprint, Generation, OneShots, Staging};
 use crate::state::Frozen;
 
 /// Runs the stage.
@@ -160,6 +160,7 @@ fn lasting_changes<'a>(changes: &'a [ChangedPath], blueprint: &Blueprint) -> Vec
     let put_there = |path: &str| {
         service.files.iter().any(|file| below(path, &file.target))
             || volumes.iter().any(|(_, at)| path == at.target)
+            || service.tmpfs.keys().any(|target| below(path, target))
     };
     changes
         .iter()
@@ -196,7 +197,7 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, Bad> {
     let staging = run.staging()?;
     let generation = staging
-        .prepare(name, blueprints, frozen)
+        .prepare(name, blueprints, frozen, OneShots::Done)
         .await
         .map_err(|(_, error)| Bad::start(&error, owner))?;
     let files = fingerprint::of_files(run, staging, &generation).await?;
@@ -245,6 +246,7 @@ mod tests {
             path: path.to_owned(),
             modified: false,
         };
+        blueprint.service.tmpfs = [("/scratch".to_owned(), String::new())].into();
         for (changes, lasting) in [
             (vec![], vec![]),
             (
@@ -256,6 +258,7 @@ mod tests {
                     added("/run/nginx.pid"),
                     added("/tmp/x"),
                     added("/.pivot_root487461428"),
+                    added("/scratch"),
                 ],
                 vec![],
             ),

@@ -1,14 +1,17 @@
 //! Carries out one step of a package, unassisted: no input, no terminal, a deadline that kills all of it.
 
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Bad;
 use super::run::{Run, out_of_order};
 use crate::engine::{BuildNetwork, BuildSpec, EngineError, ExecSpec, HostPaths};
 use crate::event::{EventKind, Output, Owner, Stage};
+use crate::package::dockerfile::{Reference, references};
 use crate::package::image_archive;
 use crate::plan::model::{Action, Build, ImageSource, Step};
-use crate::staging::{Bastion, Blueprint, Ended, PACKAGE_FOLDER, StartError};
+use crate::staging::{Bastion, Blueprint, Ended, Ground, PACKAGE_FOLDER, StartError};
 
 /// Lines of a step's output that are kept beside its case.
 const TAIL: usize = 40;
@@ -72,16 +75,8 @@ pub(super) async fn perform(
             service,
             user,
         } => {
-            run_script(
-                run,
-                component,
-                step,
-                script,
-                service.as_deref(),
-                user,
-                bastion,
-            )
-            .await
+            let command = (script.as_str(), service.as_deref(), user);
+            run_script(run, component, step, command, bastion).await
         }
         Action::Copy {
             service,
@@ -126,6 +121,7 @@ pub(super) async fn perform(
             match within(step, bring_image(run, component, step, source, &reference)).await {
                 None => return Ok(timed_out(step)),
                 Some(Ok(())) => {}
+                Some(Err(error)) if error.is_engines_fault() => return Err(error.into()),
                 Some(Err(error)) => return Ok(Outcome::failed(error.to_string())),
             }
             let facts = run.ground()?.engine.image(&reference).await?;
@@ -173,16 +169,21 @@ pub(super) async fn perform(
     }
 }
 
+/// Lines of one step that become events. A step that floods its output must not fill memory and disk with it; what
+/// it says last is kept beside its case all the same.
+const LINES: usize = 20_000;
+
+/// Characters of a line that become part of an event.
+const LINE_LENGTH: usize = 4_000;
+
 async fn run_script(
-    run: &Run,
+    run: &mut Run,
     component: &str,
     step: &Step,
-    script: &str,
-    service: Option<&str>,
-    user: &Option<String>,
+    (script, service, user): (&str, Option<&str>, &Option<String>),
     bastion: Option<&Bastion>,
 ) -> Result<Outcome, Bad> {
-    let ground = run.ground()?;
+    let ground = run.ground()?.clone();
     let (container, working_dir) = match service {
         Some(service) => (container_of(run, service)?, None),
         None => (
@@ -197,21 +198,37 @@ async fn run_script(
         ..ExecSpec::default()
     };
     let source = format!("{component}/{}", step.name);
-    let mut tail: Vec<String> = Vec::new();
+    let mut tail: VecDeque<String> = VecDeque::new();
+    let mut lines = 0_usize;
+    let emit = |output: Output, line: String| {
+        ground.recorder.emit(EventKind::OutputLine {
+            stage: Stage::Deploy,
+            source: source.clone(),
+            output,
+            line,
+        });
+    };
+    run.working_in = Some(container.clone());
     let ended = ground
         .exec_within(&container, &spec, step.timeout, |line| {
+            let text = shortened(line.line);
             if tail.len() == TAIL {
-                tail.remove(0);
+                tail.pop_front();
             }
-            tail.push(line.line.clone());
-            ground.recorder.emit(EventKind::OutputLine {
-                stage: Stage::Deploy,
-                source: source.clone(),
-                output: line.output,
-                line: line.line,
-            });
+            tail.push_back(text.clone());
+            lines += 1;
+            match lines.cmp(&LINES) {
+                Ordering::Less => emit(line.output, text),
+                Ordering::Equal => emit(
+                    line.output,
+                    format!("(the step writes more than {LINES} lines; only its last {TAIL} are kept from here on)"),
+                ),
+                Ordering::Greater => {}
+            }
         })
         .await;
+    run.working_in = None;
+    let tail = tail.into_iter().collect::<Vec<_>>();
     let ended = match ended {
         Ok(ended) => ended,
         Err(error) if error.status.is_some_and(|status| status < 500) => {
@@ -255,6 +272,14 @@ async fn run_script(
     })
 }
 
+fn shortened(line: String) -> String {
+    if line.chars().count() <= LINE_LENGTH {
+        return line;
+    }
+    let start: String = line.chars().take(LINE_LENGTH).collect();
+    format!("{start}…")
+}
+
 /// Brings an image of the package into the engine, under a name that belongs to this run.
 async fn bring_image(
     run: &Run,
@@ -286,6 +311,7 @@ async fn bring_image(
                 args: Default::default(),
                 target: None,
             };
+            brings_everything(ground, &build).await?;
             let spec = BuildSpec::of(&build, reference, BuildNetwork::None)?;
             let source = format!("{component}/{}", step.name);
             ground
@@ -301,6 +327,41 @@ async fn bring_image(
                 .await
         }
     }
+}
+
+/// The engine would fetch what a Dockerfile names and does not bring, from outside staging.
+async fn brings_everything(ground: &Ground, build: &Build) -> Result<(), EngineError> {
+    let path = build.context.join(&build.dockerfile);
+    let refused = |what: String| {
+        EngineError::new(format!("build from `{}`", path.display()), what).with_help(
+            "bring it along in the package, or build on an image that the stack already has",
+        )
+    };
+    let text = tokio::fs::read_to_string(&path)
+        .await
+        .map_err(|error| refused(format!("the Dockerfile cannot be read: {error}")))?;
+    for reference in references(&text) {
+        match reference {
+            Reference::Image(image) => {
+                if ground.engine.image(&image).await?.is_none() {
+                    return Err(refused(format!(
+                        "the image `{image}` is not present, and a deploy may not fetch it"
+                    )));
+                }
+            }
+            Reference::Remote(instruction) => {
+                return Err(refused(format!(
+                    "`{instruction}` reaches outside, which a deploy may not"
+                )));
+            }
+            Reference::Unknown(image) => {
+                return Err(refused(format!(
+                    "the image `{image}` is not named in the Dockerfile itself"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn recreate(

@@ -70,12 +70,12 @@ async fn leave_up(run: &mut Run) -> Result<(), Bad> {
                 run.staging()?.discard(&proved).await?;
             }
             // In their order; a service that the deploy broke stays as it is, that is what people want to see.
-            for running in &carnage.services {
-                if let Err(error) = ground.engine.start_container(&running.container).await {
+            for container in &carnage.ran {
+                if let Err(error) = ground.engine.start_container(container).await {
                     ground.note(error.to_string());
                 }
             }
-            Some(carnage)
+            Some(carnage.generation)
         }
         (None, current) => current,
     };

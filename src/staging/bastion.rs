@@ -31,6 +31,9 @@ pub enum Ended {
 }
 
 impl Bastion {
+    /// What its container is called in a run's names.
+    pub const NAME: &str = "bastion";
+
     /// Fills a volume with the package, and starts a bastion that has it read-only.
     ///
     /// # Errors
@@ -66,7 +69,7 @@ impl Bastion {
         engine.upload_paths(&filler, paths).await?;
         engine.remove_container(&filler).await?;
 
-        let container = ground.names.of("bastion");
+        let container = ground.names.of(Self::NAME);
         let attach = Attach::Network {
             name: network.name.clone(),
             aliases: vec!["bastion".to_owned()],

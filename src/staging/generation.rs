@@ -19,6 +19,18 @@ pub struct Generation {
     pub branches: BTreeMap<String, Branch>,
     /// In start order.
     pub services: Vec<Running>,
+    /// What its one-shots have to do.
+    pub one_shots: OneShots,
+}
+
+/// A one-shot that completed has left what it left in the volumes. On a snapshot of them it is not run again: a seed
+/// or a migration would be done twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OneShots {
+    /// Run, and are waited for.
+    Run,
+    /// They are part of what is branched from.
+    Done,
 }
 
 /// How far a service has come; the order is the order in which it happens.
@@ -40,6 +52,7 @@ impl Staging {
         name: &str,
         blueprints: Vec<Blueprint>,
         frozen: &BTreeMap<String, Frozen>,
+        one_shots: OneShots,
     ) -> Result<Generation, (Generation, StartError)> {
         let mut generation = Generation {
             name: name.to_owned(),
@@ -54,6 +67,7 @@ impl Staging {
                     blueprint,
                 })
                 .collect(),
+            one_shots,
         };
         match self.state.branch(frozen, name).await {
             Ok(branches) => generation.branches = branches,
@@ -123,6 +137,12 @@ impl Staging {
             let phases = &phases;
             async move {
                 let service = &running.blueprint.service;
+                if service.one_shot && generation.one_shots == OneShots::Done {
+                    if let Some(own) = phases.get(service.name.as_str()) {
+                        own.send_replace(Phase::Completed);
+                    }
+                    return Ok(());
+                }
                 for dependency in &service.depends_on {
                     let needed = match dependency.condition {
                         Condition::Started => Phase::Started,

@@ -20,7 +20,7 @@ pub use agent_image::AgentBinary;
 pub use agent_link::AgentLink;
 pub use bad::Bad;
 pub use bastion::{Bastion, Ended, PACKAGE_FOLDER};
-pub use generation::Generation;
+pub use generation::{Generation, OneShots};
 pub use naming::Names;
 pub use network::StagingNetwork;
 pub use ready::StartError;

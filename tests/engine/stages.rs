@@ -130,3 +130,82 @@ fn what_teardown_cannot_remove_is_named_and_does_not_change_the_verdict() {
     ran.expect(0, Outcome::Passed, None);
     assert_eq!(left_of(&run), []);
 }
+
+#[test]
+fn a_deploy_over_its_limit_is_ended_before_anything_is_judged() {
+    let place = Place::small(
+        "endless",
+        "package: endless\ncomponents:\n  - name: app\n    steps:\n      - name: never ends\n        \
+         run: 'while :; do echo still here; sleep 0.1; done'\n",
+    );
+    place.rehearsal("limits: { deploy: 2s }\n");
+    let ran = place.run(&[]);
+    ran.expect(1, Outcome::Failed, Some(Owner::Package));
+    assert_eq!(ran.verdict().stage, Some(Stage::Deploy));
+    ran.expect_rolled_back();
+    let ended = ran.events.iter().position(|event| {
+        matches!(
+            event.kind,
+            EventKind::StageFinished {
+                stage: Stage::Deploy,
+                ..
+            }
+        )
+    });
+    let after = &ran.events[ended.expect("deploy ended")..];
+    let late = after
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::OutputLine { .. }))
+        .count();
+    assert_eq!(late, 0, "the step went on after its stage");
+}
+
+#[test]
+fn a_one_shot_that_completed_is_part_of_the_snapshot() {
+    let place = Place::small("one-shot", GOOD);
+    place.write(
+        "stack.yaml",
+        format!(
+            "services:\n  seed:\n    image: {BASE}\n    command: [sh, -c, \"echo ran >> /shared/log\"]\n    \
+             volumes: [\"shared:/shared\"]\n  app:\n    image: {BASE}\n    command: {IDLE}\n    \
+             volumes: [\"shared:/shared\"]\n    depends_on: {{ seed: {{ condition: service_completed_successfully }} }}\n\
+             volumes: {{ shared: }}\n"
+        ),
+    );
+    place.write(
+        "testplan.yaml",
+        "testplan: small\ntests:\n  - name: it ran once\n    exec: { service: app, run: cat /shared/log }\n    \
+         expect: { stdout: { equals: ran } }\n",
+    );
+    place.run(&[]).expect_passed();
+}
+
+#[test]
+fn what_a_dockerfile_would_have_fetched_is_refused() {
+    for (test, dockerfile, word) in [
+        (
+            "adds",
+            format!("FROM {BASE}\nADD http:///x /x\n"),
+            "reaches outside",
+        ),
+        (
+            "pulls",
+            "FROM rehearse-nowhere/none:1\n".to_owned(),
+            "not present",
+        ),
+    ] {
+        let place = Place::small(
+            test,
+            "package: fetches\ncomponents:\n  - name: app\n    steps:\n      - { name: roll, service: app, image: img }\n",
+        );
+        place.write("package/img/Dockerfile", dockerfile);
+        let ran = place.run(&[]);
+        ran.expect(1, Outcome::Failed, Some(Owner::Package));
+        assert!(
+            ran.reason(Stage::Deploy).contains(word),
+            "{}",
+            ran.reason(Stage::Deploy)
+        );
+        ran.expect_rolled_back();
+    }
+}

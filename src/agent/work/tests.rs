@@ -88,11 +88,13 @@ async fn a_bad_line_is_refused_and_the_next_is_answered() {
         assert!(matches!(reply.answer, Answer::Refused(_)), "{line}");
     }
     worker.send("").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = folder.path().join("missing");
     worker
         .ask(
             9,
             Ask::Fingerprint {
-                folders: vec!["/nonexistent".to_owned()],
+                folders: vec![missing.display().to_string()],
             },
         )
         .await;
