@@ -58,6 +58,7 @@ pub(super) fn decode(
         process(&mut f, &mut service, p);
         variables(&mut f, &mut service, declared, env_files, p);
         mounted(&mut f, &mut service, declared, p);
+        writable(&f, &service, p);
         network(&mut f, &mut service, declared, p);
         limits(&mut f, &mut service, p);
         service.healthcheck = f.opt("healthcheck", p, healthcheck);
@@ -233,6 +234,23 @@ fn mounted(f: &mut Fields<'_>, service: &mut Service, declared: &Declared<'_>, p
     service.volumes = all.volumes;
     service.files = all.files;
     service.tmpfs = all.tmpfs;
+}
+
+/// Files are copied into the container before it starts, which no engine does where it cannot be written to.
+fn writable(f: &Fields<'_>, service: &Service, p: &mut Problems) {
+    if let Some(file) = service.files.first()
+        && service.read_only
+        && let Some(place) = f.key_place("read_only")
+    {
+        p.push(
+            place
+                .problem(format!(
+                    "`read_only` cannot be carried out where files are mounted, here at `{}`",
+                    file.target
+                ))
+                .help("drop `read_only` in staging's stack, or bake the file into the image: files, secrets and configs are copied in, and the engine refuses that in a read-only container"),
+        );
+    }
 }
 
 fn network(f: &mut Fields<'_>, service: &mut Service, declared: &Declared<'_>, p: &mut Problems) {
