@@ -9,7 +9,8 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::event::{Mode, Stage};
+use crate::event::{Event, Mode, Stage};
+use crate::report::files::EVENTS;
 use crate::report::record::Record;
 use crate::verdict::{Outcome, Rollback, StageEnd, needed};
 
@@ -139,7 +140,7 @@ fn doubts(record: &Record) -> Vec<String> {
     );
     doubt(
         record.finished.is_none(),
-        format!("run {run} is not over, or died before its end"),
+        format!("run {run} of this package was broken off, or is not over yet"),
     );
     doubt(
         record
@@ -255,7 +256,8 @@ fn unknown(records: &[Record], asked: &Asked<'_>) -> Decision {
 }
 
 /// Reads the records of all runs below a report folder, oldest folder name first, with a warning for each run that has
-/// none to be read. A run without a readable record counts as if it had never been.
+/// none to be read. What is known of such a run is folded from its events, as a run that never ended: it cannot open
+/// the gate, and must not leave it to an older one. Only a run with neither counts as if it had never been.
 pub fn load_records(report_dir: &Path) -> (Vec<Record>, Vec<String>) {
     let mut records = Vec::new();
     let mut warnings = Vec::new();
@@ -278,7 +280,20 @@ pub fn load_records(report_dir: &Path) -> (Vec<Record>, Vec<String>) {
     }
     folders.sort();
     for folder in folders {
-        match Record::read(&folder) {
+        let record = Record::read(&folder).or_else(|error| {
+            let cause = std::error::Error::source(&error)
+                .map(|e| format!(": {e}"))
+                .unwrap_or_default();
+            let warning = format!("{error}{cause}");
+            match broken_off(&folder) {
+                Some(record) => {
+                    warnings.push(warning);
+                    Ok(record)
+                }
+                None => Err(warning),
+            }
+        });
+        match record {
             // A record in another run's folder was carried there by hand.
             Ok(record) if folder.file_name().is_none_or(|name| *name != *record.run) => {
                 warnings.push(format!(
@@ -288,13 +303,23 @@ pub fn load_records(report_dir: &Path) -> (Vec<Record>, Vec<String>) {
                 ));
             }
             Ok(record) => records.push(record),
-            Err(error) => {
-                let cause = std::error::Error::source(&error)
-                    .map(|e| format!(": {e}"))
-                    .unwrap_or_default();
-                warnings.push(format!("{error}{cause}"));
-            }
+            Err(warning) => warnings.push(warning),
         }
     }
     (records, warnings)
+}
+
+/// The record of a run that wrote none, as far as its events tell. A line that cannot be read is passed over: the last
+/// one is cut where the run was killed, and more events can only tell more of a run that is shut out anyway.
+fn broken_off(folder: &Path) -> Option<Record> {
+    let text = fs::read(folder.join(EVENTS)).ok()?;
+    let events: Vec<Event> = text
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect();
+    let mut record = Record::of(&events)?;
+    // The record is what a run writes last. Whatever the events say, this one did not get there.
+    record.finished = None;
+    record.exit_code = None;
+    Some(record)
 }

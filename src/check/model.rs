@@ -150,7 +150,7 @@ pub struct SqlProbe {
     pub database: String,
     /// The role. Default: the service's `POSTGRES_USER`, else `postgres`.
     pub user: String,
-    /// The password. Default: the service's `POSTGRES_PASSWORD`.
+    /// The password. Default: the service's `POSTGRES_PASSWORD`, else the mounted file of `POSTGRES_PASSWORD_FILE`.
     pub password: Option<String>,
     /// One statement.
     pub query: String,

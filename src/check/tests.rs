@@ -482,3 +482,27 @@ fn an_expectation_that_any_answer_meets_is_vacuous() {
     ];
     assert!(!telling.iter().any(vacuous));
 }
+
+#[test]
+fn a_pattern_that_is_found_in_any_text_is_vacuous() {
+    for source in [
+        ".*", "(?s).*", "(?s)^.*$", "^.*$", "^", "$", "a?", "a*", "()", "x|", r"[\s\S]*", r"\A",
+        "[^a]*", "\\w{0,3}",
+    ] {
+        assert!(vacuous(&body(regex(source))), "/{source}/");
+        assert!(
+            vacuous(&exec(|e| e.stdout = vec![regex(source)])),
+            "/{source}/"
+        );
+        // Another condition beside it asserts enough.
+        assert!(!vacuous(&http(|e| {
+            e.body = vec![regex(source)];
+            e.status = vec![200];
+        })));
+    }
+    for source in [
+        "^$", ".", ".+", "(?s).+", "^[^<]*$", r"^\s*$", r"\d", "ok", "(", "^(ok)?$",
+    ] {
+        assert!(!vacuous(&body(regex(source))), "/{source}/");
+    }
+}

@@ -352,3 +352,57 @@ fn half_written_folders_are_told_and_not_counted() {
         .replace(&runs.display().to_string(), "RUNS");
     insta::assert_snapshot!(told);
 }
+
+/// A run that was killed leaves its events and no record; the last line may be cut. It counts, and never opens.
+#[test]
+fn a_run_that_was_killed_shuts_the_gate_that_an_older_one_opened() {
+    let report_dir = tempfile::tempdir().unwrap();
+    let folder = |name: &str| {
+        let folder = report_dir.path().join("runs").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    };
+    let older = later(passed(), -1);
+    older.write(&folder(&older.run)).unwrap();
+    let asked = Asked {
+        digest: &digest(),
+        name: None,
+        rehearsal: None,
+        max_age: None,
+    };
+    let now = passed().finished.unwrap() + SignedDuration::from_hours(1);
+    let decided = || decide(&load_records(report_dir.path()).0, &asked, now);
+    assert_eq!(decided().exit_code(), 0);
+
+    let events = stream::passing().events;
+    let killed = folder(&passed().run);
+    let lines: Vec<String> = events
+        .iter()
+        .map(|event| serde_json::to_string(event).unwrap() + "\n")
+        .collect();
+    let opened = events
+        .iter()
+        .position(|e| matches!(e.kind, EventKind::PackageOpened { .. }))
+        .unwrap();
+    // Also where every event was written and only the record was not.
+    for kept in opened + 1..=lines.len() {
+        let whole = lines[..kept].concat();
+        let cut = lines.get(kept).map_or("", |next| &next[..next.len() / 2]);
+        for text in [whole.clone(), whole + cut] {
+            fs::write(killed.join("events.jsonl"), text).unwrap();
+            let Decision::Shut { reasons } = decided() else {
+                panic!("open after {kept} events");
+            };
+            let said = reasons.join("; ");
+            let wanted = format!("run {} of this package was broken off", passed().run);
+            assert!(said.contains(&wanted), "{said}");
+        }
+    }
+    // A record that cannot be read is as good as none.
+    fs::write(killed.join("record.json"), "{}").unwrap();
+    assert_eq!(decided().exit_code(), 1);
+    // Without events nothing is known of it, and that is said.
+    fs::remove_file(killed.join("events.jsonl")).unwrap();
+    assert_eq!(decided().exit_code(), 0);
+    assert_eq!(load_records(report_dir.path()).1.len(), 1);
+}

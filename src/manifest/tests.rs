@@ -156,6 +156,101 @@ fn the_callers_environment_is_never_used() {
     );
 }
 
+/// The official image takes the password from a variable or from a file; a test that says none has the same one.
+#[test]
+fn sql_tests_know_the_password_that_the_image_reads_from_a_file() {
+    use crate::check::model::Probe;
+    let temp = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(temp.path().join(name), text).unwrap();
+    write("secret", "from the secret\n");
+    write("config", "from the config");
+    write("file", "from the file\n\n");
+    let services = [
+        (
+            "by-secret",
+            "{ POSTGRES_PASSWORD_FILE: /run/secrets/pw }",
+            "secrets: [pw]",
+        ),
+        (
+            "by-target",
+            "{ POSTGRES_PASSWORD_FILE: /pw }",
+            "secrets: [{ source: pw, target: /pw }]",
+        ),
+        (
+            "by-config",
+            "{ POSTGRES_PASSWORD_FILE: /pw }",
+            "configs: [pw]",
+        ),
+        (
+            "by-file",
+            "{ POSTGRES_PASSWORD_FILE: /etc/pw }",
+            "volumes: [\"./file:/etc/pw:ro\"]",
+        ),
+        (
+            "by-variable",
+            "{ POSTGRES_PASSWORD: said }",
+            "secrets: [pw]",
+        ),
+        (
+            "elsewhere",
+            "{ POSTGRES_PASSWORD_FILE: /in/the/image }",
+            "secrets: [pw]",
+        ),
+        ("nothing-said", "{ A: b }", "secrets: [pw]"),
+        (
+            "other-role",
+            "{ POSTGRES_USER: site, POSTGRES_PASSWORD_FILE: /run/secrets/pw }",
+            "secrets: [pw]",
+        ),
+    ];
+    let mut stack = "services:\n".to_owned();
+    let mut tests = "testplan: x\ntests:\n".to_owned();
+    for (name, environment, mounts) in services {
+        stack += &format!(
+            "  {name}:\n    image: postgres\n    environment: {environment}\n    {mounts}\n"
+        );
+        let user = if name == "other-role" {
+            ", user: reader"
+        } else {
+            ""
+        };
+        tests += &format!(
+            "  - name: {name}\n    sql: {{ service: {name}, database: x, query: select 1{user} }}\n    expect: {{ value: 1 }}\n"
+        );
+    }
+    stack += "secrets: { pw: { file: secret } }\nconfigs: { pw: { file: config } }\n";
+    write("compose.yaml", &stack);
+    write("testplan.yaml", &tests);
+    write(
+        "rehearsal.yaml",
+        "rehearsal: x\nstack: compose.yaml\ntestplan: testplan.yaml\n",
+    );
+    let loaded = load(&temp.path().join("rehearsal.yaml")).unwrap_or_else(|p| panic!("{p}"));
+    let plan = resolve(&loaded, None).unwrap_or_else(|p| panic!("{p}"));
+    let known: Vec<_> = plan
+        .testplan
+        .unwrap()
+        .tests
+        .into_iter()
+        .map(|test| match test.probe {
+            Probe::Sql(sql) => (sql.service, sql.password),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [
+        ("by-secret", Some("from the secret")),
+        ("by-target", Some("from the secret")),
+        ("by-config", Some("from the config")),
+        ("by-file", Some("from the file")),
+        ("by-variable", Some("said")),
+        ("elsewhere", None),
+        ("nothing-said", None),
+        ("other-role", None),
+    ]
+    .map(|(service, password)| (service.to_owned(), password.map(str::to_owned)));
+    assert_eq!(known, expected);
+}
+
 #[test]
 fn a_sample_is_checked_at_once() {
     let file = Path::new("tests/manifests/good/site/rehearsal.yaml");

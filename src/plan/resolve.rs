@@ -53,7 +53,11 @@ pub fn resolve(
     let testplan = loaded.testplan.as_ref().map(|testplan| TestPlan {
         name: testplan.name.clone(),
         file: testplan.file.clone(),
-        tests: testplan.tests.iter().map(|t| test(t, &services)).collect(),
+        tests: testplan
+            .tests
+            .iter()
+            .map(|t| test(t, stack, &services))
+            .collect(),
     });
     let bastion = rehearsal.bastion.as_ref().map(|bastion| Bastion {
         image: Image {
@@ -182,7 +186,14 @@ fn restore(entry: &RestoreEntry, services: &[Service]) -> Restore {
     }
 }
 
-fn test(entry: &TestEntry, services: &[Service]) -> Test {
+/// The password of a service's role, which its image takes from a variable or from a file.
+fn password(stack: &StackManifest, service: &str) -> Option<String> {
+    let entry = stack.services.iter().find(|s| s.service.name == service)?;
+    let variable = entry.service.environment.get("POSTGRES_PASSWORD");
+    variable.or(entry.password_file.as_ref()).cloned()
+}
+
+fn test(entry: &TestEntry, stack: &StackManifest, services: &[Service]) -> Test {
     let mut test = entry.test.clone();
     match &mut test.probe {
         Probe::Sql(sql) => {
@@ -191,7 +202,7 @@ fn test(entry: &TestEntry, services: &[Service]) -> Test {
             }
             // The service's password belongs to the service's role and to no other.
             if sql.password.is_none() && sql.user == role(services, &sql.service) {
-                sql.password = variable(services, &sql.service, "POSTGRES_PASSWORD");
+                sql.password = password(stack, &sql.service);
             }
         }
         Probe::Http(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => {}

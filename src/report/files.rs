@@ -9,6 +9,9 @@ use crate::event::{Event, EventKind};
 use crate::report::record::{Record, RecordError, write_atomically};
 use crate::report::{html, jsonl, junit};
 
+/// The file of a run's folder that holds its events, one JSON object a line.
+pub const EVENTS: &str = "events.jsonl";
+
 /// `<report dir>/runs/<run id>/`: where everything about a run lies.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
@@ -64,7 +67,7 @@ impl RunFolder {
 
     /// The sink that keeps the events and logs. Fails where `events.jsonl` cannot be made.
     pub fn sink(&self) -> Result<FolderSink, FilesError> {
-        let path = self.dir.join("events.jsonl");
+        let path = self.dir.join(EVENTS);
         let made = OpenOptions::new().create_new(true).append(true).open(&path);
         let events = made.map_err(|source| FilesError::Io { path, source })?;
         Ok(FolderSink {

@@ -289,7 +289,8 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
     out.push('\n');
 }
 
-/// The verdict's own help; after a pass, the gate.
+/// The verdict's own help; after a pass, the gate. Of a package that was not judged it says neither that it may be
+/// deployed nor that it must not be: the way back stands in a row of its own.
 fn next(record: &Record) -> Option<String> {
     let gate = || {
         let package = record.artefacts.iter().find(|a| a.role == "package")?;
@@ -303,7 +304,7 @@ fn next(record: &Record) -> Option<String> {
         record.mode,
         &record.verdict.rollback,
     ) {
-        (_, _, Rollback::Stuck { .. }) => {
+        (Outcome::Passed | Outcome::Failed, _, Rollback::Stuck { .. }) => {
             let then = record
                 .verdict
                 .help

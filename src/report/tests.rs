@@ -106,6 +106,63 @@ fn verdict_blocks() {
     }
 }
 
+/// Where nothing was judged, a rollback that is stuck says nothing about the package.
+#[test]
+fn what_to_do_next_after_a_run_that_judged_nothing() {
+    let next = |help: Option<&str>, deploy: Owner, kept: bool| {
+        let mut s = stream::up_to_snapshot();
+        s.begin(Stage::Deploy).end(
+            Stage::Deploy,
+            StageOutcome::Bad {
+                owner: deploy,
+                reason: "the deploy went wrong".to_owned(),
+                help: help.map(str::to_owned),
+            },
+        );
+        s.judged()
+            .bad(Stage::Rollback, Owner::Engine, "`db/site` differs");
+        if kept {
+            s.push(EventKind::Kept {
+                expires: "2025-11-22T02:00:00Z".parse().unwrap(),
+                containers: [("web".to_owned(), "rehearse-x-web".to_owned())].into(),
+            });
+        }
+        s.finish();
+        let block = summary::block(&s.events, Paint::PLAIN);
+        assert!(block.contains("STUCK"), "{block}");
+        let (_, next) = block.split_once("   next       ").unwrap();
+        next.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    for (owner, help, kept, expected) in [
+        (
+            Owner::Engine,
+            Some("free some disk"),
+            false,
+            "free some disk",
+        ),
+        (
+            Owner::Engine,
+            None,
+            false,
+            "nothing was judged: see to the engine, and this machine's disk and memory, then run it again",
+        ),
+        (
+            Owner::Engine,
+            None,
+            true,
+            "`docker exec -it rehearse-x-web sh` looks inside; `rehearse sweep` removes it",
+        ),
+        (
+            Owner::Package,
+            Some("ask"),
+            false,
+            "do not deploy: nobody has seen the way back; then: ask",
+        ),
+    ] {
+        assert_eq!(next(help, owner, kept), expected);
+    }
+}
+
 #[test]
 fn plain_lines() {
     for (name, stream) in streams() {

@@ -46,6 +46,8 @@ pub struct ServiceEntry {
     pub service: Service,
     /// What it waits for, with positions.
     pub depends_on: Vec<(At<String>, Condition)>,
+    /// The content of the mounted file that `POSTGRES_PASSWORD_FILE` names, without the newlines at its end.
+    pub password_file: Option<String>,
 }
 
 impl Stack {

@@ -11,6 +11,7 @@ use crate::manifest::decode::{
 };
 use crate::manifest::environment::environment;
 use crate::manifest::interpolate::{self, Vars};
+use crate::manifest::load::read_text;
 use crate::manifest::names;
 use crate::manifest::paths;
 use crate::manifest::place::At;
@@ -52,12 +53,15 @@ pub(super) fn decode(
     }
     let mut service = empty(&name);
     let mut depends_on = Vec::new();
+    let mut password = None;
     if let Some(mut f) = Fields::of(&entry.value, format!("the service `{name}`"), p) {
         f.place = entry.key.place.clone();
         image(&mut f, &mut service, declared, p);
         process(&mut f, &mut service, p);
         variables(&mut f, &mut service, declared, env_files, p);
         mounted(&mut f, &mut service, declared, p);
+        writable(&f, &service, p);
+        password = password_file(&f, &service, p);
         network(&mut f, &mut service, declared, p);
         limits(&mut f, &mut service, p);
         service.healthcheck = f.opt("healthcheck", p, healthcheck);
@@ -81,6 +85,7 @@ pub(super) fn decode(
         place: entry.key.place.clone(),
         service,
         depends_on,
+        password_file: password,
     }
 }
 
@@ -233,6 +238,44 @@ fn mounted(f: &mut Fields<'_>, service: &mut Service, declared: &Declared<'_>, p
     service.volumes = all.volumes;
     service.files = all.files;
     service.tmpfs = all.tmpfs;
+}
+
+/// What the official image reads at its first start, where it names a file that is mounted. A file that the image or
+/// a volume brings along is out of sight, and the test has to say the password.
+fn password_file(f: &Fields<'_>, service: &Service, p: &mut Problems) -> Option<String> {
+    let target = service.environment.get("POSTGRES_PASSWORD_FILE")?;
+    let mount = service.files.iter().find(|file| file.target == *target)?;
+    // A mistake in the mount itself is already reported.
+    if !mount.source.is_file() {
+        return None;
+    }
+    match read_text(&mount.source) {
+        Ok(text) => Some(text.trim_end_matches('\n').to_owned()),
+        Err(error) => {
+            p.push(f.place.problem(format!(
+                "cannot read the password in `{}`: {error}",
+                mount.source.display()
+            )));
+            None
+        }
+    }
+}
+
+/// Files are copied into the container before it starts, which no engine does where it cannot be written to.
+fn writable(f: &Fields<'_>, service: &Service, p: &mut Problems) {
+    if let Some(file) = service.files.first()
+        && service.read_only
+        && let Some(place) = f.key_place("read_only")
+    {
+        p.push(
+            place
+                .problem(format!(
+                    "`read_only` cannot be carried out where files are mounted, here at `{}`",
+                    file.target
+                ))
+                .help("drop `read_only` in staging's stack, or bake the file into the image: files, secrets and configs are copied in, and the engine refuses that in a read-only container"),
+        );
+    }
 }
 
 fn network(f: &mut Fields<'_>, service: &mut Service, declared: &Declared<'_>, p: &mut Problems) {

@@ -58,8 +58,13 @@ pub(super) fn decode(
     let at = f.place.clone();
     f.finish(p);
     // Where something was wrong, that is what has to be mended first.
-    let idle = !asserts || check::vacuous(&expect);
-    if nothing || (idle && p.0.len() == before) {
+    let sound = p.0.len() == before;
+    if !nothing && sound && asserts && check::vacuous(&expect) {
+        p.push(
+            at.problem("the test expects nothing: every text fits what it asks for")
+                .help("a pattern like `/.*/` and an empty text are found in any answer; say what must be seen"),
+        );
+    } else if nothing || (!asserts && sound) {
         p.push(
             at.problem("the test expects nothing")
                 .help("a test that asserts nothing can only pass; say what must be seen"),
