@@ -61,6 +61,17 @@ pub(crate) fn clean(raw: &[u8]) -> Result<Vec<u8>, &'static str> {
     Ok(clean)
 }
 
+/// Where symbolic links may lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// Not out of the archive.
+    #[default]
+    Inside,
+    /// As [`Links::Inside`], or to an absolute path: such a link endangers nobody where it is only written as a link,
+    /// and [`Tree`] lets nothing be written through it.
+    AlsoAbsolute,
+}
+
 /// Judges the symbolic link at `path`.
 ///
 /// `..` is allowed at the beginning of a target only, and not above the root. With [`Tree`]'s rule that nothing lies
@@ -69,15 +80,19 @@ pub(crate) fn clean(raw: &[u8]) -> Result<Vec<u8>, &'static str> {
 ///
 /// # Errors
 /// As [`clean`].
-pub(crate) fn judge_link(path: &[u8], target: &[u8]) -> Result<(), String> {
+pub(crate) fn judge_link(path: &[u8], target: &[u8], links: Links) -> Result<(), String> {
     if target.is_empty() || target.contains(&0) {
         return Err("is a symbolic link without a usable target".to_owned());
     }
     let leaves = || format!("is a symbolic link that leaves it: `{}`", shown(target));
-    if target.starts_with(b"/") {
-        return Err(leaves());
-    }
-    let mut depth = path.iter().filter(|byte| **byte == b'/').count();
+    let mut depth = match (target.starts_with(b"/"), links) {
+        (true, Links::Inside) => return Err(leaves()),
+        // The engine refuses to go above the root here too.
+        (true, Links::AlsoAbsolute) => 0,
+        (false, Links::Inside | Links::AlsoAbsolute) => {
+            path.iter().filter(|byte| **byte == b'/').count()
+        }
+    };
     let mut descended = false;
     for part in target.split(|byte| *byte == b'/') {
         match part {
@@ -99,6 +114,7 @@ pub(crate) fn judge_link(path: &[u8], target: &[u8]) -> Result<(), String> {
 #[derive(Default)]
 pub(crate) struct Tree {
     seen: HashMap<Vec<u8>, Seen>,
+    links: Links,
 }
 
 /// What stands at a path.
@@ -112,6 +128,13 @@ pub(crate) enum Seen {
 }
 
 impl Tree {
+    pub(crate) fn new(links: Links) -> Self {
+        Self {
+            seen: HashMap::new(),
+            links,
+        }
+    }
+
     /// Entries, and the folders above them that have no entry.
     pub(crate) fn len(&self) -> u64 {
         self.seen.len() as u64
@@ -145,7 +168,7 @@ impl Tree {
             Kind::Directory => Seen::Directory,
             Kind::File => Seen::File,
             Kind::Symlink(target) => {
-                judge_link(path, target)?;
+                judge_link(path, target, self.links)?;
                 Seen::Symlink(target.clone())
             }
             Kind::Hardlink(target) => match self.seen.get(target) {
@@ -225,11 +248,18 @@ mod tests {
             ("l", "x/..", false),
         ];
         for (path, target, allowed) in table {
-            assert_eq!(
-                judge_link(path.as_bytes(), target.as_bytes()).is_ok(),
-                *allowed,
-                "{path} -> {target}"
-            );
+            for links in [Links::Inside, Links::AlsoAbsolute] {
+                let absolute = target.starts_with('/') && links == Links::AlsoAbsolute;
+                assert_eq!(
+                    judge_link(path.as_bytes(), target.as_bytes(), links).is_ok(),
+                    *allowed || absolute,
+                    "{path} -> {target} ({links:?})"
+                );
+            }
+        }
+        for target in ["/../x", "/a/../../x", "/./.."] {
+            let judged = judge_link(b"d/l", target.as_bytes(), Links::AlsoAbsolute);
+            assert!(judged.is_err(), "{target}");
         }
     }
 

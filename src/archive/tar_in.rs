@@ -61,7 +61,7 @@ pub(super) fn walk(
         meter,
         last: None,
     };
-    let mut tree = Tree::default();
+    let mut tree = Tree::new(bounds.links);
     let mut walked = Walked::default();
     let mut global = Pax::default();
     let mut pending = Pending::default();

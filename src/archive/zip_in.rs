@@ -74,7 +74,7 @@ pub(super) fn walk(
         return Err(ArchiveError::TooBig(what.to_owned()));
     }
 
-    let mut tree = Tree::default();
+    let mut tree = Tree::new(bounds.links);
     let mut walked = Walked {
         sha256: measured.sha256(),
         size,

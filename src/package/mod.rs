@@ -53,6 +53,7 @@ impl OpenLimits {
             bytes: self.bytes,
             entries: self.entries,
             ratio: self.ratio,
+            links: archive::names::Links::Inside,
         }
     }
 }

@@ -27,8 +27,8 @@ pub struct ArchiveFacts {
 
 /// Judges every entry of the archive at `path`, so that a bad one is refused before anything is written.
 ///
-/// Refused, with the entry's name: absolute paths, `..`, links that leave the archive, entries below links, names
-/// that are there twice, devices, FIFOs, attributes that overlay file systems obey.
+/// Refused, with the entry's name: absolute paths, `..`, links that leave the archive by `..`, entries below links,
+/// names that are there twice, devices, FIFOs, attributes that overlay file systems obey.
 ///
 /// # Errors
 /// See [`BackupError`]; [`BackupError::Changed`] where the file is not the one that `facts` are of.

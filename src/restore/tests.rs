@@ -334,6 +334,7 @@ fn hostile_archives_are_refused_by_name_in_every_form() {
     for (name, data, entry, reason) in testing::hostile_zips() {
         evil.push((name, data, Format::Zip, Compression::None, entry, reason));
     }
+    evil.retain(|(name, ..)| !testing::ABSOLUTE_LINKS.contains(name));
     for (name, data, format, compression, entry, reason) in evil {
         let path = place.put(&data);
         let facts = forged(&path, format, compression);
@@ -359,6 +360,32 @@ fn hostile_archives_are_refused_by_name_in_every_form() {
         assert!(
             !out.ends_with(&[0; 1024]),
             "{name}: what was written looks like a whole tar"
+        );
+    }
+}
+
+#[test]
+fn an_absolute_link_is_kept_and_nothing_is_written_through_it() {
+    let place = Place::new();
+    let good = [folder("./"), link("./current", "/srv/releases/7")];
+    let zipped = [link("current", "/srv/releases/7")];
+    for data in [testing::tar(&good), testing::zip(&zipped)] {
+        let path = place.put(&data);
+        let facts = inspect(&path).unwrap();
+        archive::check(&path, &facts).unwrap();
+        let mut clean = Vec::new();
+        archive::safe_tar(&path, &facts, &mut clean).unwrap();
+        let link = &listing(&clean)[b"current".as_slice()];
+        assert!(link.ends_with(" -> /srv/releases/7"), "{link}");
+    }
+    let through = [link("l", "/etc"), file("l/passwd", "x")];
+    let zipped: &[(&[u8], u32, &[u8])] =
+        &[(b"l", 0o120_777, b"/etc"), (b"l/passwd", 0o100_644, b"x")];
+    for data in [testing::tar(&through), testing::raw_zip(zipped)] {
+        let error = inspect(&place.put(&data)).unwrap_err();
+        assert!(
+            matches!(&error, BackupError::Refused { entry, reason, .. } if entry == "l/passwd" && reason.contains("link")),
+            "{error}"
         );
     }
 }
