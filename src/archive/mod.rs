@@ -7,7 +7,7 @@
 //! - no entry lies below a link or below a file, so a path means the same on disk as in the archive;
 //! - a symbolic link cannot lead out of the archive, alone or through other links of it, unless [`Bounds::links`]
 //!   lets it be absolute: then nobody may follow it, only write it;
-//! - a hard link names a regular file that was visited before;
+//! - a hard link names a regular file that was visited before, and has its mode, owner, time and attributes;
 //! - content has exactly the announced length, or the walk ends with an error.
 
 pub(crate) mod names;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Kind;
+use super::{Entry, Kind, Mtime};
 
 /// Each folder above an entry is remembered, so depth costs memory.
 const MAX_DEPTH: usize = 256;
@@ -123,8 +123,39 @@ pub(crate) enum Seen {
     /// A folder that is only the parent of something.
     Implied,
     Directory,
-    File,
+    File(Attributes),
     Symlink(Vec<u8>),
+}
+
+/// What all names of one file share. A hard link gets its file's: who unpacks it applies them to the file again, and
+/// the last one wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    mode: Option<u32>,
+    uid: u64,
+    gid: u64,
+    mtime: Option<Mtime>,
+    xattrs: Vec<(String, Vec<u8>)>,
+}
+
+impl Attributes {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: entry.mtime,
+            xattrs: entry.xattrs.clone(),
+        }
+    }
+
+    fn put(&self, entry: &mut Entry) {
+        entry.mode = self.mode;
+        entry.uid = self.uid;
+        entry.gid = self.gid;
+        entry.mtime = self.mtime;
+        entry.xattrs.clone_from(&self.xattrs);
+    }
 }
 
 impl Tree {
@@ -144,16 +175,17 @@ impl Tree {
         self.seen.get(path)
     }
 
-    /// Adds an entry, links judged.
+    /// Adds an entry, links judged; a hard link is given what it shares with its file.
     ///
     /// # Errors
     /// As [`clean`].
-    pub(crate) fn add(&mut self, path: &[u8], kind: &Kind) -> Result<(), String> {
+    pub(crate) fn add(&mut self, entry: &mut Entry) -> Result<(), String> {
+        let path = entry.path.as_slice();
         for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             let parent = &path[..end];
             match self.seen.get(parent) {
                 Some(Seen::Directory | Seen::Implied) => {}
-                Some(Seen::File) => {
+                Some(Seen::File(_)) => {
                     return Err(format!("lies below `{}`, which is a file", shown(parent)));
                 }
                 Some(Seen::Symlink(_)) => {
@@ -164,15 +196,15 @@ impl Tree {
                 }
             }
         }
-        let new = match kind {
+        let new = match &entry.kind {
             Kind::Directory => Seen::Directory,
-            Kind::File => Seen::File,
+            Kind::File => Seen::File(Attributes::of(entry)),
             Kind::Symlink(target) => {
                 judge_link(path, target, self.links)?;
                 Seen::Symlink(target.clone())
             }
             Kind::Hardlink(target) => match self.seen.get(target) {
-                Some(Seen::File) => Seen::File,
+                Some(Seen::File(attributes)) => Seen::File(attributes.clone()),
                 Some(Seen::Directory | Seen::Implied | Seen::Symlink(_)) => {
                     return Err(format!(
                         "is a hard link to `{}`, which is not a file",
@@ -190,11 +222,18 @@ impl Tree {
         if path.is_empty() && new != Seen::Directory {
             return Err("is no folder but stands for the whole archive".to_owned());
         }
-        match self.seen.insert(path.to_vec(), new.clone()) {
+        let is_folder = new == Seen::Directory;
+        let path = path.to_vec();
+        if let (Seen::File(shared), Kind::Hardlink(_)) = (&new, &entry.kind) {
+            shared.put(entry);
+        }
+        match self.seen.insert(path, new) {
             None => Ok(()),
-            Some(Seen::Implied) if new == Seen::Directory => Ok(()),
+            Some(Seen::Implied) if is_folder => Ok(()),
             Some(Seen::Implied) => Err("has entries below it but is not a folder".to_owned()),
-            Some(_) => Err("is there twice".to_owned()),
+            Some(Seen::Directory | Seen::File(_) | Seen::Symlink(_)) => {
+                Err("is there twice".to_owned())
+            }
         }
     }
 }
@@ -290,9 +329,18 @@ mod tests {
         ];
         for (entries, expected) in table {
             let mut tree = Tree::default();
-            let seen = entries
-                .iter()
-                .try_for_each(|(path, kind)| tree.add(path.as_bytes(), kind));
+            let seen = entries.iter().try_for_each(|(path, kind)| {
+                tree.add(&mut Entry {
+                    path: path.as_bytes().to_vec(),
+                    kind: kind.clone(),
+                    mode: None,
+                    uid: 0,
+                    gid: 0,
+                    mtime: None,
+                    size: 0,
+                    xattrs: Vec::new(),
+                })
+            });
             match expected {
                 None => assert_eq!(seen, Ok(()), "{entries:?}"),
                 Some(reason) => assert!(

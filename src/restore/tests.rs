@@ -40,6 +40,7 @@ fn uploads() -> Vec<Raw> {
         },
         Raw {
             owner: (33, 33),
+            mode: 0o6755,
             ..file("./a.txt", "hello")
         },
         Raw {
@@ -437,10 +438,11 @@ fn a_safe_tar_keeps_everything_that_matters() {
     let seen = listing(&clean);
     let expected: &[(&[u8], &str)] = &[
         (b"./", "5 33:33 2775 1700000000"),
-        (b"a.txt", "0 33:33 644 1700000000 [hello]"),
+        (b"a.txt", "0 33:33 6755 1700000000 [hello]"),
         (b"bin/x", "0 0:0 755 1800000000 [#!/bin/sh\n]"),
         (b"home", "2 0:0 644 1700000000 -> a.txt"),
-        (b"b.txt", "1 0:0 644 1700000000 -> a.txt"),
+        // As the file it links to, whatever its own header says.
+        (b"b.txt", "1 33:33 6755 1700000000 -> a.txt"),
         (b"later/", "5 0:0 755 2000000000"),
         (b"caf\xe9", "0 0:0 644 1700000000 [latin]"),
         (
