@@ -5,8 +5,9 @@
 //!
 //! - a path is relative, has no `.`, `..` or empty parts, and is visited once;
 //! - no entry lies below a link or below a file, so a path means the same on disk as in the archive;
-//! - a symbolic link cannot lead out of the archive, alone or through other links of it;
-//! - a hard link names a regular file that was visited before;
+//! - a symbolic link cannot lead out of the archive, alone or through other links of it, unless [`Bounds::links`]
+//!   lets it be absolute: then nobody may follow it, only write it;
+//! - a hard link names a regular file that was visited before, and has its mode, owner, time and attributes;
 //! - content has exactly the announced length, or the walk ends with an error.
 
 pub(crate) mod names;
@@ -67,7 +68,7 @@ pub(crate) enum Container {
     Zip,
 }
 
-/// How much an archive may unpack to. Exceeding a limit ends the walk before the entry that does so is visited,
+/// How much an archive may unpack to, and where its links may lead. Exceeding a limit ends the walk before the entry that does so is visited,
 /// where its size is announced, and otherwise at the byte that exceeds it.
 #[derive(Clone, Debug)]
 pub(crate) struct Bounds {
@@ -75,14 +76,17 @@ pub(crate) struct Bounds {
     pub(crate) entries: u64,
     /// Unpacked bytes for each byte of the file, judged once [`RATIO_FLOOR`] bytes were unpacked.
     pub(crate) ratio: u64,
+    pub(crate) links: names::Links,
 }
 
 impl Bounds {
-    /// For a backup: its owner is trusted with its size, and the disk is the limit.
+    /// For a backup: its owner is trusted with its size, and the disk is the limit. Its links are written, never
+    /// followed, and programs do make absolute ones.
     pub(crate) const NONE: Self = Self {
         bytes: u64::MAX,
         entries: u64::MAX,
         ratio: u64::MAX,
+        links: names::Links::AlsoAbsolute,
     };
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Kind;
+use super::{Entry, Kind, Mtime};
 
 /// Each folder above an entry is remembered, so depth costs memory.
 const MAX_DEPTH: usize = 256;
@@ -61,6 +61,17 @@ pub(crate) fn clean(raw: &[u8]) -> Result<Vec<u8>, &'static str> {
     Ok(clean)
 }
 
+/// Where symbolic links may lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// Not out of the archive.
+    #[default]
+    Inside,
+    /// As [`Links::Inside`], or to an absolute path: such a link endangers nobody where it is only written as a link,
+    /// and [`Tree`] lets nothing be written through it.
+    AlsoAbsolute,
+}
+
 /// Judges the symbolic link at `path`.
 ///
 /// `..` is allowed at the beginning of a target only, and not above the root. With [`Tree`]'s rule that nothing lies
@@ -69,15 +80,19 @@ pub(crate) fn clean(raw: &[u8]) -> Result<Vec<u8>, &'static str> {
 ///
 /// # Errors
 /// As [`clean`].
-pub(crate) fn judge_link(path: &[u8], target: &[u8]) -> Result<(), String> {
+pub(crate) fn judge_link(path: &[u8], target: &[u8], links: Links) -> Result<(), String> {
     if target.is_empty() || target.contains(&0) {
         return Err("is a symbolic link without a usable target".to_owned());
     }
     let leaves = || format!("is a symbolic link that leaves it: `{}`", shown(target));
-    if target.starts_with(b"/") {
-        return Err(leaves());
-    }
-    let mut depth = path.iter().filter(|byte| **byte == b'/').count();
+    let mut depth = match (target.starts_with(b"/"), links) {
+        (true, Links::Inside) => return Err(leaves()),
+        // The engine refuses to go above the root here too.
+        (true, Links::AlsoAbsolute) => 0,
+        (false, Links::Inside | Links::AlsoAbsolute) => {
+            path.iter().filter(|byte| **byte == b'/').count()
+        }
+    };
     let mut descended = false;
     for part in target.split(|byte| *byte == b'/') {
         match part {
@@ -99,6 +114,7 @@ pub(crate) fn judge_link(path: &[u8], target: &[u8]) -> Result<(), String> {
 #[derive(Default)]
 pub(crate) struct Tree {
     seen: HashMap<Vec<u8>, Seen>,
+    links: Links,
 }
 
 /// What stands at a path.
@@ -107,11 +123,49 @@ pub(crate) enum Seen {
     /// A folder that is only the parent of something.
     Implied,
     Directory,
-    File,
+    File(Attributes),
     Symlink(Vec<u8>),
 }
 
+/// What all names of one file share. A hard link gets its file's: who unpacks it applies them to the file again, and
+/// the last one wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    mode: Option<u32>,
+    uid: u64,
+    gid: u64,
+    mtime: Option<Mtime>,
+    xattrs: Vec<(String, Vec<u8>)>,
+}
+
+impl Attributes {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+            mtime: entry.mtime,
+            xattrs: entry.xattrs.clone(),
+        }
+    }
+
+    fn put(&self, entry: &mut Entry) {
+        entry.mode = self.mode;
+        entry.uid = self.uid;
+        entry.gid = self.gid;
+        entry.mtime = self.mtime;
+        entry.xattrs.clone_from(&self.xattrs);
+    }
+}
+
 impl Tree {
+    pub(crate) fn new(links: Links) -> Self {
+        Self {
+            seen: HashMap::new(),
+            links,
+        }
+    }
+
     /// Entries, and the folders above them that have no entry.
     pub(crate) fn len(&self) -> u64 {
         self.seen.len() as u64
@@ -121,16 +175,17 @@ impl Tree {
         self.seen.get(path)
     }
 
-    /// Adds an entry, links judged.
+    /// Adds an entry, links judged; a hard link is given what it shares with its file.
     ///
     /// # Errors
     /// As [`clean`].
-    pub(crate) fn add(&mut self, path: &[u8], kind: &Kind) -> Result<(), String> {
+    pub(crate) fn add(&mut self, entry: &mut Entry) -> Result<(), String> {
+        let path = entry.path.as_slice();
         for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             let parent = &path[..end];
             match self.seen.get(parent) {
                 Some(Seen::Directory | Seen::Implied) => {}
-                Some(Seen::File) => {
+                Some(Seen::File(_)) => {
                     return Err(format!("lies below `{}`, which is a file", shown(parent)));
                 }
                 Some(Seen::Symlink(_)) => {
@@ -141,15 +196,15 @@ impl Tree {
                 }
             }
         }
-        let new = match kind {
+        let new = match &entry.kind {
             Kind::Directory => Seen::Directory,
-            Kind::File => Seen::File,
+            Kind::File => Seen::File(Attributes::of(entry)),
             Kind::Symlink(target) => {
-                judge_link(path, target)?;
+                judge_link(path, target, self.links)?;
                 Seen::Symlink(target.clone())
             }
             Kind::Hardlink(target) => match self.seen.get(target) {
-                Some(Seen::File) => Seen::File,
+                Some(Seen::File(attributes)) => Seen::File(attributes.clone()),
                 Some(Seen::Directory | Seen::Implied | Seen::Symlink(_)) => {
                     return Err(format!(
                         "is a hard link to `{}`, which is not a file",
@@ -167,11 +222,18 @@ impl Tree {
         if path.is_empty() && new != Seen::Directory {
             return Err("is no folder but stands for the whole archive".to_owned());
         }
-        match self.seen.insert(path.to_vec(), new.clone()) {
+        let is_folder = new == Seen::Directory;
+        let path = path.to_vec();
+        if let (Seen::File(shared), Kind::Hardlink(_)) = (&new, &entry.kind) {
+            shared.put(entry);
+        }
+        match self.seen.insert(path, new) {
             None => Ok(()),
-            Some(Seen::Implied) if new == Seen::Directory => Ok(()),
+            Some(Seen::Implied) if is_folder => Ok(()),
             Some(Seen::Implied) => Err("has entries below it but is not a folder".to_owned()),
-            Some(_) => Err("is there twice".to_owned()),
+            Some(Seen::Directory | Seen::File(_) | Seen::Symlink(_)) => {
+                Err("is there twice".to_owned())
+            }
         }
     }
 }
@@ -225,11 +287,18 @@ mod tests {
             ("l", "x/..", false),
         ];
         for (path, target, allowed) in table {
-            assert_eq!(
-                judge_link(path.as_bytes(), target.as_bytes()).is_ok(),
-                *allowed,
-                "{path} -> {target}"
-            );
+            for links in [Links::Inside, Links::AlsoAbsolute] {
+                let absolute = target.starts_with('/') && links == Links::AlsoAbsolute;
+                assert_eq!(
+                    judge_link(path.as_bytes(), target.as_bytes(), links).is_ok(),
+                    *allowed || absolute,
+                    "{path} -> {target} ({links:?})"
+                );
+            }
+        }
+        for target in ["/../x", "/a/../../x", "/./.."] {
+            let judged = judge_link(b"d/l", target.as_bytes(), Links::AlsoAbsolute);
+            assert!(judged.is_err(), "{target}");
         }
     }
 
@@ -260,9 +329,18 @@ mod tests {
         ];
         for (entries, expected) in table {
             let mut tree = Tree::default();
-            let seen = entries
-                .iter()
-                .try_for_each(|(path, kind)| tree.add(path.as_bytes(), kind));
+            let seen = entries.iter().try_for_each(|(path, kind)| {
+                tree.add(&mut Entry {
+                    path: path.as_bytes().to_vec(),
+                    kind: kind.clone(),
+                    mode: None,
+                    uid: 0,
+                    gid: 0,
+                    mtime: None,
+                    size: 0,
+                    xattrs: Vec::new(),
+                })
+            });
             match expected {
                 None => assert_eq!(seen, Ok(()), "{entries:?}"),
                 Some(reason) => assert!(

@@ -61,7 +61,7 @@ pub(super) fn walk(
         meter,
         last: None,
     };
-    let mut tree = Tree::default();
+    let mut tree = Tree::new(bounds.links);
     let mut walked = Walked::default();
     let mut global = Pax::default();
     let mut pending = Pending::default();
@@ -87,8 +87,8 @@ pub(super) fn walk(
             }
             Member::Entry(kind) => {
                 let said = std::mem::take(&mut pending);
-                let entry = entry(&header, kind, header_size, said, &global, &tree)?;
-                tree.add(&entry.path, &entry.kind)
+                let mut entry = entry(&header, kind, header_size, said, &global, &tree)?;
+                tree.add(&mut entry)
                     .map_err(|reason| ArchiveError::refused(&entry.path, reason))?;
                 walked.count(&entry);
                 within(bounds, &walked, &tree, &entry)?;
@@ -217,7 +217,9 @@ fn entry(
             match tree.at(&target) {
                 // Two names of one link: the same as two links with one target.
                 Some(Seen::Symlink(to)) => Kind::Symlink(to.clone()),
-                Some(Seen::Implied | Seen::Directory | Seen::File) | None => Kind::Hardlink(target),
+                Some(Seen::Implied | Seen::Directory | Seen::File(_)) | None => {
+                    Kind::Hardlink(target)
+                }
             }
         }
         EntryType::Char => return refused("is a character device"),

@@ -190,7 +190,10 @@ pub(crate) fn raw_zip(entries: &[(&[u8], u32, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// Tars that no reader may accept: a name for the test, the members, the entry that must be named, and a part of
+/// Those of [`hostile_tars`] and [`hostile_zips`] that only a package may not hold.
+pub(crate) const ABSOLUTE_LINKS: [&str; 2] = ["absolute link", "pax link"];
+
+/// Tars that no reader may accept, but for [`ABSOLUTE_LINKS`]: a name for the test, the members, the entry that must be named, and a part of
 /// the reason.
 pub(crate) fn hostile_tars() -> Vec<(&'static str, Vec<Raw>, &'static str, &'static str)> {
     vec![
@@ -252,6 +255,12 @@ pub(crate) fn hostile_tars() -> Vec<(&'static str, Vec<Raw>, &'static str, &'sta
             "absolute link",
             vec![link("l", "/etc/passwd")],
             "l",
+            "leaves",
+        ),
+        (
+            "absolute link up",
+            vec![folder("a"), link("a/l", "/../x")],
+            "a/l",
             "leaves",
         ),
         (

@@ -74,7 +74,7 @@ pub(super) fn walk(
         return Err(ArchiveError::TooBig(what.to_owned()));
     }
 
-    let mut tree = Tree::default();
+    let mut tree = Tree::new(bounds.links);
     let mut walked = Walked {
         sha256: measured.sha256(),
         size,
@@ -89,8 +89,8 @@ pub(super) fn walk(
         let mut file = archive
             .by_index_with_options(index, options)
             .map_err(|error| failed(error, &meter, &format!("at entry `{name}`")))?;
-        let entry = entry(&mut file, &meter)?;
-        tree.add(&entry.path, &entry.kind)
+        let mut entry = entry(&mut file, &meter)?;
+        tree.add(&mut entry)
             .map_err(|reason| ArchiveError::refused(&entry.path, reason))?;
         walked.count(&entry);
         within(bounds, &walked, &tree, &entry)?;

@@ -165,7 +165,7 @@ async fn make_backup(
         source: dir.join("docker/site/backup"),
         target: "/seed".into(),
         owner: (0, 0),
-        mode: None,
+        mode: crate::engine::Modes::Kept,
     };
     engine.upload_paths(&container, seed).await?;
     engine.start_container(&container).await?;

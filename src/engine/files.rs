@@ -22,8 +22,19 @@ pub struct HostPaths {
     pub target: String,
     /// Numeric owner and group there.
     pub owner: (u64, u64),
-    /// Permission bits, where they shall differ from the source's.
-    pub mode: Option<u32>,
+    /// Permission bits there.
+    pub mode: Modes,
+}
+
+/// Which permission bits files and folders get in a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Modes {
+    /// Those that they have on this machine.
+    Kept,
+    /// Those that a package's digest covers, see [`TarOptions::normal_modes`].
+    Normal,
+    /// These for every file; folders keep theirs.
+    Set(u32),
 }
 
 impl Engine {
@@ -91,8 +102,12 @@ impl Engine {
         let options = TarOptions {
             prefix,
             owner: Some(paths.owner),
-            file_mode: paths.mode,
+            file_mode: match paths.mode {
+                Modes::Set(mode) => Some(mode),
+                Modes::Kept | Modes::Normal => None,
+            },
             folder_mode: None,
+            normal_modes: paths.mode == Modes::Normal,
         };
         let source = paths.source;
         self.upload_tar(name, &path, move |out| {

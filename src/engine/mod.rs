@@ -27,7 +27,7 @@ pub use connect::{Engine, EngineFacts};
 pub use container::ContainerState;
 pub use error::EngineError;
 pub use exec::{ExecLine, ExecOutcome, ExecSpec, Interactive};
-pub use files::HostPaths;
+pub use files::{HostPaths, Modes};
 pub use image::{ImageFacts, Obtained};
 pub use labels::{BASE_RUN, Labels, OwnerId, Purpose, is_dead};
 pub use network::NetworkFacts;

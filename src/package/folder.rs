@@ -60,7 +60,8 @@ pub(super) fn scan(package: &Path, top: &Path, limits: &OpenLimits) -> Result<Sc
     listing.sort_by(|a, b| a.path.cmp(&b.path));
     for file in &listing {
         if let Some(target) = &file.link {
-            names::judge_link(file.path.as_bytes(), target.as_bytes()).map_err(|reason| {
+            let path = file.path.as_bytes();
+            names::judge_link(path, target.as_bytes(), names::Links::Inside).map_err(|reason| {
                 OpenError::Refused {
                     path: package.to_owned(),
                     entry: names::shown(file.path.as_bytes()),

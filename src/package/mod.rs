@@ -54,6 +54,7 @@ impl OpenLimits {
             bytes: self.bytes,
             entries: self.entries,
             ratio: self.ratio,
+            links: archive::names::Links::Inside,
         }
     }
 }

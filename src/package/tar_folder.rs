@@ -22,6 +22,9 @@ pub struct TarOptions {
     pub file_mode: Option<u32>,
     /// Permission bits of every folder. Default: the folder's own.
     pub folder_mode: Option<u32>,
+    /// Files get 0755 where their owner may execute them, else 0644, and folders 0755: of the permission bits, what is
+    /// deployed then depends only on what the package's digest covers. `file_mode` and `folder_mode` come first.
+    pub normal_modes: bool,
 }
 
 /// Why a folder cannot be streamed.
@@ -178,10 +181,16 @@ fn file<W: Write>(
 }
 
 fn entry(path: &[u8], kind: Kind, facts: &Metadata, options: &TarOptions) -> Entry {
-    let forced = match &kind {
-        Kind::File | Kind::Hardlink(_) => options.file_mode,
-        Kind::Directory => options.folder_mode,
-        Kind::Symlink(_) => None,
+    let (forced, normal) = match &kind {
+        Kind::File | Kind::Hardlink(_) if facts.mode() & 0o100 != 0 => (options.file_mode, 0o755),
+        Kind::File | Kind::Hardlink(_) => (options.file_mode, 0o644),
+        Kind::Directory => (options.folder_mode, 0o755),
+        Kind::Symlink(_) => (None, 0o777),
+    };
+    let own = if options.normal_modes {
+        normal
+    } else {
+        facts.mode()
     };
     let (uid, gid) = options
         .owner
@@ -190,7 +199,7 @@ fn entry(path: &[u8], kind: Kind, facts: &Metadata, options: &TarOptions) -> Ent
         path: path.to_vec(),
         size: if kind == Kind::File { facts.len() } else { 0 },
         kind,
-        mode: Some(forced.unwrap_or(facts.mode()) & 0o7777),
+        mode: Some(forced.unwrap_or(own) & 0o7777),
         uid,
         gid,
         mtime: Some(Mtime {

@@ -610,6 +610,37 @@ fn a_folder_streams_as_the_tar_it_is() {
         (Path::new("run"), 0o600)
     );
 
+    // Bits that the digest does not cover make no difference.
+    let normal = TarOptions {
+        normal_modes: true,
+        ..options.clone()
+    };
+    let digest = opened(&root).unwrap().digest;
+    let before = tar_folder(&root, Vec::new(), &normal).unwrap();
+    for (path, mode) in [
+        ("bin", 0o2777),
+        ("bin/roll", 0o4711),
+        ("deploy.yaml", 0o666),
+        ("content/index.html", 0o600),
+    ] {
+        fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    assert_eq!(opened(&root).unwrap().digest, digest);
+    assert_ne!(tar_folder(&root, Vec::new(), &options).unwrap(), first);
+    assert_eq!(tar_folder(&root, Vec::new(), &normal).unwrap(), before);
+    let modes: Vec<u32> = tar::Archive::new(before.as_slice())
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().header().mode().unwrap())
+        .collect();
+    // As they were, since the sample's modes are normal ones.
+    let sampled: Vec<u32> = tar::Archive::new(first.as_slice())
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().header().mode().unwrap())
+        .collect();
+    assert_eq!(modes, sampled);
+
     rustix::fs::mknodat(
         rustix::fs::CWD,
         root.join("pipe"),

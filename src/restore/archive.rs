@@ -12,7 +12,7 @@ use super::error::BackupError;
 use super::format::{BackupFacts, Format};
 use super::read::newest;
 use crate::archive::tar_out::TarOut;
-use crate::archive::{self, ArchiveError, Bounds, Container, Visit, Walked};
+use crate::archive::{self, ArchiveError, Bounds, Container, Entry, Kind, Visit, Walked};
 
 /// What an archive holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct ArchiveFacts {
 
 /// Judges every entry of the archive at `path`, so that a bad one is refused before anything is written.
 ///
-/// Refused, with the entry's name: absolute paths, `..`, links that leave the archive, entries below links, names
-/// that are there twice, devices, FIFOs, attributes that overlay file systems obey.
+/// Refused, with the entry's name: absolute paths, `..`, links that leave the archive by `..`, entries below links,
+/// names that are there twice, devices, FIFOs, attributes that overlay file systems obey.
 ///
 /// # Errors
 /// See [`BackupError`]; [`BackupError::Changed`] where the file is not the one that `facts` are of.
@@ -36,7 +36,13 @@ pub fn check(path: &Path, facts: &BackupFacts) -> Result<ArchiveFacts, BackupErr
     walk(path, facts, &mut |_, _| Ok(()))
 }
 
-/// Writes the archive at `path` (tar, tar.gz, tar.zst or zip) to `out` as a tar of clean entries.
+/// Writes the archive at `path` (tar, tar.gz, tar.zst or zip) to `out` as a tar of clean entries that all stand in the
+/// folder `below` (relative; empty: at the top).
+///
+/// With a folder's name, the tar is for what lies above that folder. Only so does the engine give the archive's root
+/// entry's owner, mode and time to the folder, because it skips an entry for the very folder that it unpacks into; and
+/// only so, unpacking into `/`, does it set the mode of hard links, whose file lost setuid and setgid as it was given to
+/// its owner again: it looks for that file from `/`.
 ///
 /// Kept: numeric owners, permission bits with setuid, setgid and sticky, times to the nanosecond, symbolic and hard
 /// links, long names, extended attributes. Of a zip: Unix modes where it has them (else 0644 and 0755), Info-ZIP's
@@ -47,15 +53,35 @@ pub fn check(path: &Path, facts: &BackupFacts) -> Result<ArchiveFacts, BackupErr
 pub fn safe_tar(
     path: &Path,
     facts: &BackupFacts,
+    below: &str,
     out: impl Write,
 ) -> Result<ArchiveFacts, BackupError> {
     let mut tar = TarOut::new(out);
-    let written = walk(path, facts, &mut |entry, content| tar.copy(entry, content))?;
+    let written = walk(path, facts, &mut |entry, content| {
+        tar.copy(&moved(entry, below.as_bytes()), content)
+    })?;
     tar.finish().map_err(|source| BackupError::Output {
         path: path.to_owned(),
         source,
     })?;
     Ok(written)
+}
+
+/// The entry in the folder `below`. Symbolic links stay as they are: their meaning depends on no folder above the root.
+fn moved(entry: &Entry, below: &[u8]) -> Entry {
+    let join = |path: &[u8]| match (below, path) {
+        (below, b"") => below.to_vec(),
+        (b"", path) => path.to_vec(),
+        (below, path) => [below, b"/", path].concat(),
+    };
+    Entry {
+        path: join(&entry.path),
+        kind: match &entry.kind {
+            Kind::Hardlink(target) => Kind::Hardlink(join(target)),
+            kept @ (Kind::File | Kind::Directory | Kind::Symlink(_)) => kept.clone(),
+        },
+        ..entry.clone()
+    }
 }
 
 fn walk(

@@ -40,6 +40,7 @@ fn uploads() -> Vec<Raw> {
         },
         Raw {
             owner: (33, 33),
+            mode: 0o6755,
             ..file("./a.txt", "hello")
         },
         Raw {
@@ -334,6 +335,7 @@ fn hostile_archives_are_refused_by_name_in_every_form() {
     for (name, data, entry, reason) in testing::hostile_zips() {
         evil.push((name, data, Format::Zip, Compression::None, entry, reason));
     }
+    evil.retain(|(name, ..)| !testing::ABSOLUTE_LINKS.contains(name));
     for (name, data, format, compression, entry, reason) in evil {
         let path = place.put(&data);
         let facts = forged(&path, format, compression);
@@ -341,7 +343,7 @@ fn hostile_archives_are_refused_by_name_in_every_form() {
         for result in [
             inspect(&path).map(|_| ()),
             archive::check(&path, &facts).map(|_| ()),
-            archive::safe_tar(&path, &facts, &mut out).map(|_| ()),
+            archive::safe_tar(&path, &facts, "", &mut out).map(|_| ()),
         ] {
             let error = result.expect_err(name);
             let BackupError::Refused {
@@ -359,6 +361,32 @@ fn hostile_archives_are_refused_by_name_in_every_form() {
         assert!(
             !out.ends_with(&[0; 1024]),
             "{name}: what was written looks like a whole tar"
+        );
+    }
+}
+
+#[test]
+fn an_absolute_link_is_kept_and_nothing_is_written_through_it() {
+    let place = Place::new();
+    let good = [folder("./"), link("./current", "/srv/releases/7")];
+    let zipped = [link("current", "/srv/releases/7")];
+    for data in [testing::tar(&good), testing::zip(&zipped)] {
+        let path = place.put(&data);
+        let facts = inspect(&path).unwrap();
+        archive::check(&path, &facts).unwrap();
+        let mut clean = Vec::new();
+        archive::safe_tar(&path, &facts, "", &mut clean).unwrap();
+        let link = &listing(&clean)[b"current".as_slice()];
+        assert!(link.ends_with(" -> /srv/releases/7"), "{link}");
+    }
+    let through = [link("l", "/etc"), file("l/passwd", "x")];
+    let zipped: &[(&[u8], u32, &[u8])] =
+        &[(b"l", 0o120_777, b"/etc"), (b"l/passwd", 0o100_644, b"x")];
+    for data in [testing::tar(&through), testing::raw_zip(zipped)] {
+        let error = inspect(&place.put(&data)).unwrap_err();
+        assert!(
+            matches!(&error, BackupError::Refused { entry, reason, .. } if entry == "l/passwd" && reason.contains("link")),
+            "{error}"
         );
     }
 }
@@ -404,16 +432,17 @@ fn a_safe_tar_keeps_everything_that_matters() {
     let facts = inspect(&path).unwrap();
     assert_eq!(archive::check(&path, &facts).unwrap().entries, 10);
     let mut clean = Vec::new();
-    let written = archive::safe_tar(&path, &facts, &mut clean).unwrap();
+    let written = archive::safe_tar(&path, &facts, "", &mut clean).unwrap();
     assert_eq!((written.entries, written.newest), (10, facts.newest));
 
     let seen = listing(&clean);
     let expected: &[(&[u8], &str)] = &[
         (b"./", "5 33:33 2775 1700000000"),
-        (b"a.txt", "0 33:33 644 1700000000 [hello]"),
+        (b"a.txt", "0 33:33 6755 1700000000 [hello]"),
         (b"bin/x", "0 0:0 755 1800000000 [#!/bin/sh\n]"),
         (b"home", "2 0:0 644 1700000000 -> a.txt"),
-        (b"b.txt", "1 0:0 644 1700000000 -> a.txt"),
+        // As the file it links to, whatever its own header says.
+        (b"b.txt", "1 33:33 6755 1700000000 -> a.txt"),
         (b"later/", "5 0:0 755 2000000000"),
         (b"caf\xe9", "0 0:0 644 1700000000 [latin]"),
         (
@@ -435,10 +464,26 @@ fn a_safe_tar_keeps_everything_that_matters() {
         );
     }
     assert_eq!(seen.len(), expected.len());
+    // In a folder the root is an entry like every other; links are to where their files now are.
+    let mut below = Vec::new();
+    archive::safe_tar(&path, &facts, "v", &mut below).unwrap();
+    let below = listing(&below);
+    for (name, what) in expected {
+        let name = match *name {
+            b"./" => b"v/".to_vec(),
+            name => [b"v/", name].concat(),
+        };
+        let what = match name.as_slice() {
+            b"v/b.txt" => what.replace("a.txt", "v/a.txt"),
+            _ => (*what).to_owned(),
+        };
+        assert_eq!(below.get(&name), Some(&what));
+    }
+    assert_eq!(below.len(), expected.len());
     // What comes out goes in again, unchanged.
     let path = place.put(&clean);
     let mut again = Vec::new();
-    archive::safe_tar(&path, &inspect(&path).unwrap(), &mut again).unwrap();
+    archive::safe_tar(&path, &inspect(&path).unwrap(), "", &mut again).unwrap();
     assert_eq!(clean, again);
 }
 
@@ -509,7 +554,7 @@ fn a_zip_keeps_modes_links_and_times() {
     ]));
     let facts = inspect(&path).unwrap();
     let mut clean = Vec::new();
-    archive::safe_tar(&path, &facts, &mut clean).unwrap();
+    archive::safe_tar(&path, &facts, "", &mut clean).unwrap();
     let kinds: Vec<String> = listing(&clean)
         .into_iter()
         .map(|(name, what)| format!("{} {}", String::from_utf8(name).unwrap(), what))
@@ -532,7 +577,7 @@ fn a_zip_keeps_modes_links_and_times() {
     // No Unix modes at all, as from a zip made elsewhere.
     let path = place.put(&testing::raw_zip(&[(b"f", 0, b"x")]));
     let mut clean = Vec::new();
-    let written = archive::safe_tar(&path, &inspect(&path).unwrap(), &mut clean).unwrap();
+    let written = archive::safe_tar(&path, &inspect(&path).unwrap(), "", &mut clean).unwrap();
     // The fixed DOS time of the hand-made zip.
     assert_eq!(
         written.newest,
@@ -547,7 +592,7 @@ fn a_backup_that_changes_meanwhile_is_nobodys_truth() {
     let facts = inspect(&path).unwrap();
     place.put(&testing::tar(&[file("other", "x")]));
     let mut out = Vec::new();
-    let error = archive::safe_tar(&path, &facts, &mut out).unwrap_err();
+    let error = archive::safe_tar(&path, &facts, "", &mut out).unwrap_err();
     assert!(
         matches!(error, BackupError::Changed { .. }) && !error.is_backup_fault(),
         "{error}"

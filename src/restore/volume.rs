@@ -4,8 +4,12 @@ use crate::engine::{Attach, ContainerSpec, VolumeAt};
 use crate::restore::{BackupFacts, archive};
 use crate::staging::{Bad, Staging};
 
+/// Where the volume is mounted, below `/`.
+const MOUNT: &str = "v";
+
 /// Unpacks an archive into a plain volume. The archive is re-written on the way, so that the engine gets nothing
-/// that could leave the volume; owners are kept as numbers.
+/// that could leave the volume; owners are kept as numbers. The volume's own folder gets the owner, mode and time of the
+/// archive's root entry, where there is one.
 ///
 /// # Errors
 /// When the archive changed since it was checked, or the engine refuses.
@@ -17,7 +21,7 @@ pub async fn fill(staging: &Staging, volume: &str, facts: &BackupFacts) -> Resul
     spec.command = Some(crate::state::agent(&["idle"]));
     spec.volumes = vec![VolumeAt {
         volume: volume.to_owned(),
-        target: "/v".into(),
+        target: format!("/{MOUNT}"),
         read_only: false,
     }];
     ground
@@ -27,8 +31,8 @@ pub async fn fill(staging: &Staging, volume: &str, facts: &BackupFacts) -> Resul
     let facts = facts.clone();
     let uploaded = ground
         .engine
-        .upload_tar(&name, "/v", move |out| {
-            archive::safe_tar(&facts.path, &facts, out).map_err(std::io::Error::other)
+        .upload_tar(&name, "/", move |out| {
+            archive::safe_tar(&facts.path, &facts, MOUNT, out).map_err(std::io::Error::other)
         })
         .await;
     ground.engine.remove_container(&name).await?;

@@ -95,7 +95,7 @@ pub(super) async fn perform(
                 source: root.join(from),
                 target: to.clone(),
                 owner: *owner,
-                mode: None,
+                mode: crate::engine::Modes::Normal,
             };
             let container = container_of(run, service)?;
             let copied = within(step, run.ground()?.engine.upload_paths(&container, paths)).await;

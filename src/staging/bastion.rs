@@ -64,7 +64,7 @@ impl Bastion {
             source: package.root.clone(),
             target: "/v".into(),
             owner: (0, 0),
-            mode: None,
+            mode: crate::engine::Modes::Normal,
         };
         engine.upload_paths(&filler, paths).await?;
         engine.remove_container(&filler).await?;

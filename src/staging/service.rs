@@ -127,7 +127,9 @@ impl Ground {
                 source: file.source.clone(),
                 target: file.target.clone(),
                 owner: (file.uid, file.gid),
-                mode: file.mode,
+                mode: file
+                    .mode
+                    .map_or(crate::engine::Modes::Kept, crate::engine::Modes::Set),
             };
             self.engine.upload_paths(container, paths).await?;
         }

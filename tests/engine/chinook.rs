@@ -109,7 +109,7 @@ async fn dump_with(
         source: script(),
         target: "/seed/chinook.sql".into(),
         owner: (0, 0),
-        mode: Some(0o644),
+        mode: rehearsal::engine::Modes::Set(0o644),
     };
     engine.upload_paths(&container, seed).await?;
     engine.start_container(&container).await?;
