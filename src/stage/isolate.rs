@@ -18,7 +18,7 @@ use crate::state::agent;
 
 /// For one probe of the beacon, which answers an open door within a millisecond. A closed door answers nothing: with
 /// the bridge's address taken away, packets for the gateway are asked for by ARP in vain.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// On a machine that is so busy that the control took longer than [`SLOW`], an open door may answer late too: the
 /// doors are tried once more with this.
@@ -26,7 +26,7 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(3);
 const SLOW: Duration = Duration::from_secs(1);
 
 /// For one probe of a host that may be far away.
-const FAR_PATIENCE: Duration = Duration::from_millis(600);
+const FAR_PATIENCE: Duration = Duration::from_millis(500);
 
 /// For the agent's word that it heard a question. It comes by way of the engine's log, late on a busy machine, and
 /// only where it never comes is all of this waited for.

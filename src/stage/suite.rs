@@ -15,7 +15,7 @@ use crate::event::{Case, CaseStatus, EventKind, Stage};
 use crate::staging::{Ended, Generation, Staging};
 
 /// A file of which more than this would have to be read is not read for a test.
-const FILE_LIMIT: usize = 64 * 1024 * 1024;
+const FILE_LIMIT: usize = 256 * 1024 * 1024;
 
 /// What a suite showed.
 #[derive(Debug, Default)]

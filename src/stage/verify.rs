@@ -50,10 +50,19 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     isolated?;
     match shown.sentence(total) {
         None => Ok(()),
-        Some(sentence) => Err(Bad::new(
-            Owner::Testplan,
-            format!("after the deploy {sentence}"),
-        )),
+        Some(sentence) => {
+            // A test that could be determined before the deploy is not itself at fault.
+            let known = shown
+                .errors
+                .iter()
+                .all(|name| run.baseline_seen.contains_key(name));
+            let owner = if known {
+                Owner::Engine
+            } else {
+                Owner::Testplan
+            };
+            Err(Bad::new(owner, format!("after the deploy {sentence}")))
+        }
     }
 }
 

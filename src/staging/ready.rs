@@ -127,7 +127,7 @@ impl Staging {
     /// that a service is unhealthy: that is the engine's to say.
     async fn looks_healthy(&self, running: &Running) {
         /// Between two checks: there is no event for a check that the engine did not make.
-        const PAUSE: Duration = Duration::from_millis(100);
+        const PAUSE: Duration = Duration::from_millis(50);
         let Some(command) = health_command(&running.blueprint) else {
             return std::future::pending().await;
         };
