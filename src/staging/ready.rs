@@ -54,6 +54,10 @@ fn health_command(blueprint: &Blueprint) -> Option<Vec<String>> {
     }
 }
 
+/// A service with neither a health check nor a port that the stack names counts as ready when it still runs after
+/// this. Most of what is going to end at its start has ended by then.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// Lines of a service's log that come with the error about it.
 const LOG_LINES: usize = 20;
 
@@ -98,6 +102,15 @@ impl Staging {
             () = self.looks_healthy(running) => engine.container_state(&running.container).await?,
         };
         self.ground.learn_address(state.address, &service.name);
+        if state.health.is_none() && service.tcp_ports.is_empty() {
+            // Nothing tells that such a service is ready; that it does not end at once is all there is to see.
+            tokio::select! {
+                ended = engine.wait_container(&running.container) => {
+                    return Err(NotReady::Ended { exit_code: ended?, out_of_memory: false });
+                }
+                () = tokio::time::sleep(SETTLE) => {}
+            }
+        }
         for port in &service.tcp_ports {
             let asked = self.network.agent.ask(Ask::AwaitTcp {
                 host: service.name.clone(),
