@@ -117,7 +117,9 @@ fn a_backup_that_is_not_whole_is_found_before_staging_is_made() {
     }
 }
 
+/// A file of the sample's backup, which a fresh clone does not have yet.
 fn sample(name: &str) -> PathBuf {
+    crate::common::prepare();
     checkout().join("backups").join(name)
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn rehearse() -> Command {
 }
 
 /// Base image, sample images, agent image and a fresh backup are there after this.
-fn prepare() {
+pub(crate) fn prepare() {
     static PREPARED: OnceLock<Result<(), String>> = OnceLock::new();
     let prepared = PREPARED.get_or_init(|| {
         let out = rehearse()
