@@ -84,6 +84,16 @@ pub enum Mode {
     BackupCheck,
 }
 
+impl Mode {
+    /// The name used in output and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rehearse => "rehearse",
+            Self::BackupCheck => "backup-check",
+        }
+    }
+}
+
 /// Who is at fault when a stage goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -297,6 +307,21 @@ pub enum EventKind {
         key: String,
         /// The volume it fills, as the stack names it.
         volume: String,
+        /// True when an identical earlier restore served.
+        reused: bool,
+    },
+    /// A backup was restored, or an identical earlier restore of it was taken.
+    BackupRestored {
+        /// The restore's name.
+        restore: String,
+        /// What the backup is: `PostgreSQL custom-format dump`.
+        format: String,
+        /// Bytes of the backup as it lies there.
+        size: u64,
+        /// Seconds that the restore took; those of the earlier one where it was taken.
+        seconds: f64,
+        /// The time of the newest data, where it could be told.
+        as_of: Option<Timestamp>,
         /// True when an identical earlier restore served.
         reused: bool,
     },

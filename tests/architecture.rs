@@ -96,7 +96,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "files can be checked without an engine",
-        within: &["manifest/", "package/", "archive/"],
+        within: &["manifest/", "package/", "archive/", "backup/"],
         except: &[],
         never: &[
             "crate::agent",
@@ -123,6 +123,27 @@ const RULES: &[Rule] = &[
         within: &["restore/", "staging/"],
         except: &[],
         never: &["crate::gate", "crate::stage", "crate::verdict"],
+    },
+    Rule {
+        says: "the history and notifications know records: no stage and no engine",
+        within: &["history/", "notify/"],
+        except: &[],
+        never: &[
+            "crate::agent",
+            "crate::engine",
+            "crate::manifest",
+            "crate::plan",
+            "crate::restore",
+            "crate::stage",
+            "crate::staging",
+            "crate::state",
+        ],
+    },
+    Rule {
+        says: "the history's database has one door, and others are only read at their source",
+        within: &[],
+        except: &["history/", "source/sqlite.rs"],
+        never: &["rusqlite"],
     },
     Rule {
         says: "only the commands and the reports write to the terminal",

@@ -99,22 +99,39 @@ fn every_command_is_documented_as_it_is() {
     for command in commands {
         let name = command.get_name();
         let section = section(&page, &format!("`rehearse {name}`"));
-        let mut documented = documented(section);
-        let defined = defined(command);
-        // Where clap knows no default, the page may say in words what happens.
-        for (option, default) in &mut documented {
-            if defined.get(option).is_some_and(String::is_empty) {
-                default.clear();
-            }
+        let own = section.split("\n### ").next().expect("its beginning");
+        expect_documented(own, command, name);
+        for nested in command
+            .get_subcommands()
+            .filter(|nested| nested.get_name() != "help")
+        {
+            let name = format!("{name} {}", nested.get_name());
+            let (_, part) = section
+                .split_once(&format!("\n### `rehearse {name}`\n"))
+                .unwrap_or_else(|| panic!("no heading `### `rehearse {name}``"));
+            let part = part.split("\n### ").next().expect("its beginning");
+            expect_documented(part, nested, &name);
         }
-        assert_eq!(documented, defined, "docs/commands.md, `rehearse {name}`");
-        let usage = command.clone().render_usage().to_string();
-        let usage = usage.trim_start_matches("Usage: ");
-        assert!(
-            section.contains(&format!("```text\n{usage}\n```")),
-            "`{name}` is used as `{usage}`"
-        );
     }
+}
+
+/// Compares one command with the part of the page that is about it.
+fn expect_documented(section: &str, command: &clap::Command, name: &str) {
+    let mut documented = documented(section);
+    let defined = defined(command);
+    // Where clap knows no default, the page may say in words what happens.
+    for (option, default) in &mut documented {
+        if defined.get(option).is_some_and(String::is_empty) {
+            default.clear();
+        }
+    }
+    assert_eq!(documented, defined, "docs/commands.md, `rehearse {name}`");
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ");
+    assert!(
+        section.contains(&format!("```text\n{usage}\n```")),
+        "`{name}` is used as `{usage}`"
+    );
 }
 
 #[test]
@@ -162,7 +179,7 @@ fn help_and_docs_know_the_same_exit_codes_and_variables() {
     assert_eq!(codes, below("Exit codes:"));
     let variables = section(&page, "Environment");
     let named = below("Environment:");
-    assert_eq!(named.len(), 3, "{named:?}");
+    assert_eq!(named.len(), 5, "{named:?}");
     for name in named {
         assert!(variables.contains(&format!("`{name}`")), "{name}");
     }

@@ -18,6 +18,7 @@ pub mod protocol;
 mod reach;
 mod serve;
 mod size;
+mod stamp;
 mod tree;
 mod work;
 
@@ -96,6 +97,12 @@ pub enum AgentCommand {
         #[arg(required = true)]
         folders: Vec<String>,
     },
+    /// Print of each folder what shows whether it was touched, one `Result<Stamp, String>` a line.
+    Stamp {
+        /// Absolute paths.
+        #[arg(required = true)]
+        folders: Vec<PathBuf>,
+    },
     /// Print what each folder takes up on disk.
     Size {
         /// Absolute paths.
@@ -155,6 +162,7 @@ pub fn run(command: AgentCommand) -> ExitCode {
         | AgentCommand::Copy { .. }
         | AgentCommand::Changes { .. }
         | AgentCommand::Fingerprint { .. }
+        | AgentCommand::Stamp { .. }
         | AgentCommand::Size { .. } => false,
     };
     let code = runtime.block_on(async move {
@@ -233,6 +241,15 @@ async fn perform(command: AgentCommand) -> Result<(), String> {
             .await
         }
         AgentCommand::Changes { layers } => blocking(move || changes::changes(&layers)).await,
+        AgentCommand::Stamp { folders } => {
+            // A folder that cannot be read is an answer too: the others are asked for all the same.
+            blocking(move || {
+                folders
+                    .iter()
+                    .try_for_each(|folder| lines::print(&stamp::stamp(folder)))
+            })
+            .await
+        }
         AgentCommand::Size { folders } => blocking(move || size::size(&folders)).await,
     }
 }

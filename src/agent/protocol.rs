@@ -140,6 +140,19 @@ pub struct Fingerprint {
     pub bytes: u64,
 }
 
+/// What a folder looks like from outside: all that shows whether it was touched, without reading its files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// `sha256:<hex>` over paths, kinds, permissions, owners, sizes, times of modification and change, link targets.
+    pub stamp: String,
+    /// Files.
+    pub files: u64,
+    /// Their bytes, as long as they say they are.
+    pub bytes: u64,
+    /// Bytes on disk, folders included; a file of several names counts once.
+    pub disk: u64,
+}
+
 /// The agent's own network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkFacts {

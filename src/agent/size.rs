@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{lines, tree};
 
 /// Bytes in one of `st_blocks`, whatever the file system's own block is.
-const BLOCK: u64 = 512;
+pub(super) const BLOCK: u64 = 512;
 
 /// What one folder takes up.
 #[derive(Debug, PartialEq, Eq, Serialize)]

@@ -88,6 +88,13 @@ impl Bounds {
         ratio: u64::MAX,
         links: names::Links::AlsoAbsolute,
     };
+
+    /// For a root filesystem, which the engine unpacks inside itself: its links may lead anywhere and pass through one
+    /// another, and its device files and FIFOs are counted but not visited.
+    pub(crate) const ROOTFS: Self = Self {
+        links: names::Links::Anywhere,
+        ..Self::NONE
+    };
 }
 
 /// Small archives compress very well by chance, and cannot hurt.
@@ -138,6 +145,11 @@ impl ArchiveError {
         }
         if error.kind() == io::ErrorKind::UnexpectedEof {
             return Self::Truncated(format!("it ends {at}"));
+        }
+        if error.to_string().contains("mem_limit") {
+            return Self::Unsupported(
+                "it is compressed with an xz dictionary larger than 128 MiB; compress it with `xz -9` or less".to_owned(),
+            );
         }
         if error.to_string().contains("too much memory") {
             return Self::Unsupported(format!(
@@ -245,7 +257,7 @@ pub(crate) fn walk_tar(
     tar_in::walk(reader, meter, bounds, visit)
 }
 
-/// What the file holds, by its content; `None` where it is no archive.
+/// What the file of a package holds, by its content; `None` where it is no archive. Only backups come as bzip2 and xz.
 ///
 /// # Errors
 /// Reading the file, and compressions that are known but not read.
@@ -256,6 +268,12 @@ pub(crate) fn recognise(path: &Path) -> Result<Option<Container>, ArchiveError> 
         return Ok(Some(Container::Zip));
     }
     let compression = source::recognise(&head).map_err(ArchiveError::Unsupported)?;
+    if matches!(compression, Compression::Bzip2 | Compression::Xz) {
+        return Err(ArchiveError::Unsupported(format!(
+            "it is compressed with {}, which is not supported yet",
+            compression.name()
+        )));
+    }
     let (source, meter) = source::Source::open(path).map_err(ArchiveError::Read)?;
     let decoder = source::decoder(source, compression).map_err(ArchiveError::Read)?;
     let block = source::head(decoder, 512)

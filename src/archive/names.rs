@@ -70,6 +70,8 @@ pub(crate) enum Links {
     /// As [`Links::Inside`], or to an absolute path: such a link endangers nobody where it is only written as a link,
     /// and [`Tree`] lets nothing be written through it.
     AlsoAbsolute,
+    /// Wherever they like: nothing is written here, the archive is only read.
+    Anywhere,
 }
 
 /// Judges the symbolic link at `path`.
@@ -84,12 +86,15 @@ pub(crate) fn judge_link(path: &[u8], target: &[u8], links: Links) -> Result<(),
     if target.is_empty() || target.contains(&0) {
         return Err("is a symbolic link without a usable target".to_owned());
     }
+    if links == Links::Anywhere {
+        return Ok(());
+    }
     let leaves = || format!("is a symbolic link that leaves it: `{}`", shown(target));
     let mut depth = match (target.starts_with(b"/"), links) {
         (true, Links::Inside) => return Err(leaves()),
         // The engine refuses to go above the root here too.
-        (true, Links::AlsoAbsolute) => 0,
-        (false, Links::Inside | Links::AlsoAbsolute) => {
+        (true, Links::AlsoAbsolute | Links::Anywhere) => 0,
+        (false, Links::Inside | Links::AlsoAbsolute | Links::Anywhere) => {
             path.iter().filter(|byte| **byte == b'/').count()
         }
     };
@@ -188,6 +193,7 @@ impl Tree {
                 Some(Seen::File(_)) => {
                     return Err(format!("lies below `{}`, which is a file", shown(parent)));
                 }
+                Some(Seen::Symlink(_)) if self.links == Links::Anywhere => {}
                 Some(Seen::Symlink(_)) => {
                     return Err(format!("lies below `{}`, which is a link", shown(parent)));
                 }

@@ -5,10 +5,11 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// How a file is compressed, by its first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Compression {
     /// Not at all.
     None,
@@ -16,6 +17,10 @@ pub enum Compression {
     Gzip,
     /// Zstandard, also of several frames one after another.
     Zstd,
+    /// bzip2, also of several streams one after another.
+    Bzip2,
+    /// xz, also of several streams one after another.
+    Xz,
 }
 
 impl Compression {
@@ -25,6 +30,8 @@ impl Compression {
             Self::None => "none",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
         }
     }
 }
@@ -137,6 +144,9 @@ pub(crate) fn digest(path: &Path) -> io::Result<String> {
     Ok(meter.sha256())
 }
 
+/// `xz -9` needs 65 MiB to decompress; a header that asks for much more is damaged or hostile.
+const XZ_MEMORY_KIB: u32 = 192 * 1024;
+
 /// Decompresses `source`. The reader reports a missing end as `UnexpectedEof`, and anything after the end that is
 /// not another member or frame as an error.
 pub(crate) fn decoder(
@@ -148,6 +158,12 @@ pub(crate) fn decoder(
         Compression::None => Box::new(source),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
         Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(source)?),
+        Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(source)),
+        Compression::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(
+            source,
+            true,
+            XZ_MEMORY_KIB,
+        )),
     })
 }
 
@@ -156,9 +172,7 @@ pub(crate) fn decoder(
 /// # Errors
 /// A sentence that names a compression which is known but not read.
 pub(crate) fn recognise(head: &[u8]) -> Result<Compression, String> {
-    const KNOWN: [(&[u8], &str); 5] = [
-        (b"BZh", "bzip2"),
-        (b"\xfd7zXZ\0", "xz"),
+    const KNOWN: [(&[u8], &str); 3] = [
         (b"\x04\x22\x4d\x18", "lz4"),
         (b"\x1f\x9d", "compress (.Z)"),
         (b"LZIP", "lzip"),
@@ -170,6 +184,12 @@ pub(crate) fn recognise(head: &[u8]) -> Result<Compression, String> {
     let skippable = matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
     if head.starts_with(b"\x28\xb5\x2f\xfd") || skippable {
         return Ok(Compression::Zstd);
+    }
+    if matches!(head, [b'B', b'Z', b'h', b'1'..=b'9', ..]) {
+        return Ok(Compression::Bzip2);
+    }
+    if head.starts_with(b"\xfd7zXZ\0") {
+        return Ok(Compression::Xz);
     }
     match KNOWN.iter().find(|(magic, _)| head.starts_with(magic)) {
         Some((_, name)) => Err(format!(

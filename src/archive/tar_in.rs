@@ -85,6 +85,16 @@ pub(super) fn walk(
                 let size = header_size;
                 reader.skip(size)?;
             }
+            Member::Entry(kind)
+                if bounds.links == names::Links::Anywhere
+                    && (kind.is_character_special()
+                        || kind.is_block_special()
+                        || kind.is_fifo()) =>
+            {
+                pending = Pending::default();
+                walked.entries += 1;
+                reader.skip(header_size.next_multiple_of(BLOCK))?;
+            }
             Member::Entry(kind) => {
                 let said = std::mem::take(&mut pending);
                 let mut entry = entry(&header, kind, header_size, said, &global, &tree)?;

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::Reporting;
+use super::afterwards::Telling;
+use super::bases::Limit;
 use super::conduct::{Asked, run};
 use super::run::KEEP_FOR;
 use crate::event::Mode;
@@ -17,18 +19,34 @@ use crate::stage::run::Keep;
 The stages of `rehearse run` up to baseline, then teardown. Here a bad backup is *failed* (exit code 1); trouble with the
 engine, the stack or the test plan is *invalid* (exit code 2), so that an alert means what it says.
 
-Example, nightly:
-  rehearse backup-check rehearsals/site.yaml --junit backup.xml || mail -s 'backup not valid' admin < backup.xml")]
+Examples, nightly:
+  rehearse backup-check rehearsals/site.yaml --junit backup.xml || mail -s 'backup not valid' admin < backup.xml
+  rehearse backup-check rehearsals/site.yaml --metrics /var/lib/prometheus/node-exporter/rehearse-site.prom \\
+      --notify https://alerts.example.com/rehearse      (signed with $REHEARSE_NOTIFY_SECRET)")]
 pub struct Arguments {
     /// The rehearsal's file
     pub rehearsal: PathBuf,
+    /// Prove that this check can fail: feed it damaged copies of each backup (truncated, empty, without one of its
+    /// files, with a flipped bit), each of which has to be seen to be bad
+    #[arg(long)]
+    pub prove: bool,
+    /// How much bases may take up
+    #[command(flatten)]
+    pub limit: Limit,
     /// Where and how to report
     #[command(flatten)]
     pub reporting: Reporting,
+    /// Whom to tell of it
+    #[command(flatten)]
+    pub telling: Telling,
 }
 
 /// Runs the command.
 pub fn main(arguments: &Arguments) -> ExitCode {
+    let bases_limit = match arguments.limit.bytes() {
+        Ok(limit) => limit,
+        Err(code) => return code,
+    };
     run(&Asked {
         rehearsal: &arguments.rehearsal,
         package: None,
@@ -36,7 +54,10 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         keep: Keep::Never,
         keep_for: KEEP_FOR,
         reporting: &arguments.reporting,
+        telling: &arguments.telling,
+        bases_limit,
         branching: None,
         without_isolation: false,
+        prove: arguments.prove,
     })
 }

@@ -8,16 +8,23 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::afterwards::{Keeping, Telling, not_started, receiver};
 use super::{Format, Reporting, USAGE, say};
+use crate::backup::remembered::Remembered;
 use crate::check::model::{Severity, When};
+use crate::engine::OwnerId;
 use crate::event::Mode;
+use crate::history::Begun;
 use crate::manifest::Loaded;
+use crate::notify::deliver::Receiver;
 use crate::package::{OpenLimits, OpenedPackage};
-use crate::plan::model::Plan;
+use crate::plan::model::{Plan, Secret};
 use crate::plan::{PackageFacts, resolve};
 use crate::report::files::RunFolder;
 use crate::report::jsonl::JsonLines;
+use crate::report::record::Record;
 use crate::report::{Recorder, Sink};
+use crate::secret::Secrets;
 use crate::stage::conductor::conduct;
 use crate::stage::run::{Keep, Order};
 use crate::staging::{AgentBinary, Names};
@@ -31,8 +38,12 @@ pub(super) struct Asked<'a> {
     pub keep: Keep,
     pub keep_for: SignedDuration,
     pub reporting: &'a Reporting,
+    pub telling: &'a Telling,
+    pub bases_limit: Option<u64>,
     pub branching: Option<Branching>,
     pub without_isolation: bool,
+    /// Feed damaged copies too.
+    pub prove: bool,
 }
 
 /// The files, read, checked and resolved. The opened package must live as long as the run: an unpacked archive
@@ -41,6 +52,7 @@ pub(super) struct Prepared {
     pub plan: Plan,
     pub files: Vec<(String, std::path::PathBuf)>,
     pub opened: Option<OpenedPackage>,
+    pub secrets: Secrets,
 }
 
 /// Reads, checks and resolves; everything that is wrong is said at once.
@@ -81,7 +93,9 @@ pub(super) fn prepare(
         );
         return Err(ExitCode::from(USAGE));
     }
+    let secrets = secrets(&plan)?;
     Ok(Prepared {
+        secrets,
         plan,
         files: loaded
             .files()
@@ -90,6 +104,42 @@ pub(super) fn prepare(
             .collect(),
         opened,
     })
+}
+
+/// Reads what the plan's secrets stand for: a password that is not there is found before anything is begun.
+fn secrets(plan: &Plan) -> Result<Secrets, ExitCode> {
+    let mut secrets = Secrets::default();
+    for restore in &plan.restores {
+        let Some(secret) = restore.secret() else {
+            continue;
+        };
+        let (read, help) = match secret {
+            Secret::Environment(name) => (
+                std::env::var(name).map_err(|error| error.to_string()),
+                "set it in the environment of `rehearse`",
+            ),
+            Secret::File(path) => (
+                std::fs::read_to_string(path)
+                    .map(|text| text.trim_end_matches(['\n', '\r']).to_owned())
+                    .map_err(|error| error.to_string()),
+                "the path starts from the folder of the rehearsal's file",
+            ),
+        };
+        match read {
+            Ok(value) => secrets.insert(secret.clone(), value),
+            Err(error) => {
+                say::error(
+                    format!(
+                        "{}: the secret {secret} of {} cannot be read: {error}",
+                        restore.location, restore.name
+                    ),
+                    Some(help),
+                );
+                return Err(ExitCode::from(USAGE));
+            }
+        }
+    }
+    Ok(secrets)
 }
 
 /// A deploy that no test looks at would pass by being run.
@@ -133,10 +183,17 @@ fn plan(
 
 /// Runs what was prepared and writes its reports.
 pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
-    let prepared = match prepare(asked.rehearsal, asked.package, asked.mode) {
-        Ok(prepared) => prepared,
-        Err(code) => return code,
-    };
+    // A night on which nothing could be judged must not look like the night before it.
+    started(asked).unwrap_or_else(|code| {
+        not_started(asked);
+        code
+    })
+}
+
+/// Fails with an exit code where there was no run; everything has been said then.
+fn started(asked: &Asked<'_>) -> Result<ExitCode, ExitCode> {
+    let receiver = receiver(asked.telling)?;
+    let prepared = prepare(asked.rehearsal, asked.package, asked.mode)?;
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -144,16 +201,20 @@ pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             say::error(format!("cannot start: {error}"), None);
-            return ExitCode::from(2);
+            return Err(ExitCode::from(2));
         }
     };
-    let code = runtime.block_on(conducted(asked, prepared));
+    let code = runtime.block_on(conducted(asked, prepared, receiver));
     // A worker that still waits for a deaf engine must not hold the exit up.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    ExitCode::from(code)
+    code.map(ExitCode::from).map_err(ExitCode::from)
 }
 
-async fn conducted(asked: &Asked<'_>, prepared: Prepared) -> u8 {
+async fn conducted(
+    asked: &Asked<'_>,
+    prepared: Prepared,
+    receiver: Option<Receiver>,
+) -> Result<u8, u8> {
     let now = Timestamp::now();
     let names = Names::new(&prepared.plan.rehearsal, now);
     let agent = match agent_binary() {
@@ -163,7 +224,7 @@ async fn conducted(asked: &Asked<'_>, prepared: Prepared) -> u8 {
                 format!("cannot find this program's own file: {error}"),
                 None,
             );
-            return 2;
+            return Err(2);
         }
     };
     let folder = RunFolder::create(
@@ -180,13 +241,25 @@ async fn conducted(asked: &Asked<'_>, prepared: Prepared) -> u8 {
                 cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
                 Some("choose another place with --report-dir"),
             );
-            return 2;
+            return Err(2);
         }
     };
     let show = match asked.reporting.format {
         Format::Human => Sink::human(),
         Format::Json => Sink::JsonLines(JsonLines::stdout()),
     };
+    let keeping = Keeping::begin(
+        &asked.reporting.report_dir,
+        &Begun {
+            run: names.run(),
+            rehearsal: &prepared.plan.rehearsal,
+            file: &prepared.plan.file,
+            mode: asked.mode,
+            started: now,
+            process: &OwnerId::current().to_string(),
+        },
+    );
+    let (keeping, earlier_sizes) = keeping.earlier_sizes(&prepared.plan);
     let recorder = Arc::new(Recorder::new(vec![Sink::Folder(sink), show]));
     let order = Order {
         plan: Arc::new(prepared.plan),
@@ -201,7 +274,12 @@ async fn conducted(asked: &Asked<'_>, prepared: Prepared) -> u8 {
         keep: asked.keep,
         expires: now.checked_add(asked.keep_for).unwrap_or(Timestamp::MAX),
         dir: folder.path().to_owned(),
+        remembered: Remembered::at(asked.reporting.report_dir.join("backups.json")),
+        prove: asked.prove,
+        secrets: prepared.secrets,
+        earlier_sizes,
         branching: asked.branching,
+        bases_limit: asked.bases_limit,
         without_isolation: asked.without_isolation,
         folder: folder.clone(),
     };
@@ -209,21 +287,17 @@ async fn conducted(asked: &Asked<'_>, prepared: Prepared) -> u8 {
     let signals = tokio::spawn(watch_signals(cancel.clone()));
     let code = conduct(order, Arc::clone(&recorder), cancel).await;
     signals.abort();
-    let code = match folder.write_reports(&recorder.events()) {
-        Ok(()) => code,
-        Err(error) => {
-            say::error(
-                format!("the reports could not be written: {error}"),
-                Some("a verdict without its record counts for nothing: run again"),
-            );
-            // A CI that reads the exit code must not take this for a pass.
-            code.max(2)
-        }
-    };
+    let events = recorder.events();
+    let written = folder
+        .write_reports(&events)
+        .map_err(|error| format!("the reports could not be written: {error}"));
+    let code = keeping
+        .end(asked.telling, receiver, Record::of(&events), code, written)
+        .await;
     for sentence in recorder.lost() {
         say::warning(sentence);
     }
-    code
+    Ok(code)
 }
 
 /// The executable that becomes the agent: this one, or the one that the user names.

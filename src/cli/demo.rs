@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::afterwards::Telling;
 use super::conduct::{Asked, run};
 use super::run::KEEP_FOR;
 use super::{Format, Reporting, USAGE, sample, say};
@@ -99,7 +100,10 @@ fn rehearse(dir: &Path, package: &Path, report_dir: &Path) -> ExitCode {
             report_dir: report_dir.to_owned(),
             format: Format::Human,
         },
+        telling: &Telling::default(),
+        bases_limit: None,
         branching: None,
         without_isolation: false,
+        prove: false,
     })
 }

@@ -29,7 +29,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     pub rehearsal: Option<String>,
     /// The rehearsal must have finished within this time: 24h, 90m, 7d
-    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = age)]
+    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = super::age)]
     pub max_age: SignedDuration,
     /// The folder below which the records of all runs lie
     #[arg(long, value_name = "DIR", default_value = ".rehearse")]
@@ -37,12 +37,6 @@ pub struct Arguments {
     /// How to say it: for a person, or as one JSON document
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
-}
-
-fn age(text: &str) -> Result<SignedDuration, String> {
-    crate::manifest::duration(text)
-        .and_then(|duration| SignedDuration::try_from(duration).ok())
-        .ok_or_else(|| "write it as 90m, 24h or 7d".to_owned())
 }
 
 /// Runs the command.

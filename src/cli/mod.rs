@@ -1,10 +1,14 @@
 //! One file a command. Only here is the environment read, and only here and in the reports is anything printed.
 
+pub mod afterwards;
 pub mod backup_check;
+pub mod bases;
 pub mod check;
 mod conduct;
 pub mod demo;
 pub mod gate;
+pub mod history;
+pub mod manifest;
 pub mod run;
 mod sample;
 mod say;
@@ -15,8 +19,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
 
 use crate::agent::AgentCommand;
+use crate::engine::Engine;
 
 /// The exit code for arguments and files that make no sense.
 pub const USAGE: u8 = 64;
@@ -40,6 +46,8 @@ Examples:
   rehearse run rehearsals/site.yaml --keep on-failure  leave the carnage up to look at
   rehearse backup-check rehearsals/site.yaml           could we come back from this backup?
   rehearse gate --package site-2.4.tar.gz              was exactly this package rehearsed and passed?
+  rehearse history rehearsals/site.yaml                how did it go, night by night?
+  rehearse bases                                       the restores that are kept to be used again
   rehearse sweep                                       remove what crashed runs left
 
 Exit codes:
@@ -54,6 +62,8 @@ Environment:
   DOCKER_HOST      the engine, as Docker's own client reads it (unix://, tcp://; TLS with
                    DOCKER_TLS_VERIFY and DOCKER_CERT_PATH)
   REHEARSE_AGENT   a static build of rehearse for the engine's machine, where that is another one
+  REHEARSE_NOTIFY_SECRET   with what notifications are signed
+  REHEARSE_BASES_LIMIT   as --bases-limit of run and backup-check
   NO_COLOR         no colour"
 )]
 pub struct Cli {
@@ -71,10 +81,16 @@ pub enum Command {
     BackupCheck(backup_check::Arguments),
     /// Let a release through only if exactly this package was rehearsed and passed.
     Gate(gate::Arguments),
+    /// Show earlier runs: verdicts, age of the data, backup size, restore time.
+    History(history::Arguments),
     /// Read and cross-check files without an engine: rehearsals, stacks, packages, test plans.
     Check(check::Arguments),
     /// Rehearse the sample website's two releases: one passes, one takes the site down.
     Demo(demo::Arguments),
+    /// Take the truth at the source of a backup, beside it: exact row counts of one moment.
+    Manifest(manifest::Arguments),
+    /// List the bases: the restores that are kept to be used again.
+    Bases(bases::Arguments),
     /// Remove what dead runs left in the engine.
     Sweep(sweep::Arguments),
     /// What runs inside staging. Not for people.
@@ -107,6 +123,39 @@ pub enum Format {
     Human,
     /// One event a line.
     Json,
+}
+
+/// An age as all files write it.
+fn age(text: &str) -> Result<SignedDuration, String> {
+    crate::manifest::duration(text)
+        .and_then(|duration| SignedDuration::try_from(duration).ok())
+        .ok_or_else(|| "write it as 90m, 24h or 7d".to_owned())
+}
+
+/// Connects to the engine and does one thing with it; what goes wrong is said, and is exit code 2.
+fn with_engine(
+    work: impl AsyncFnOnce(Engine) -> Result<ExitCode, crate::engine::EngineError>,
+) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say::error(format!("cannot start: {error}"), None);
+            return ExitCode::from(2);
+        }
+    };
+    let done = runtime.block_on(async {
+        let host = std::env::var("DOCKER_HOST")
+            .ok()
+            .filter(|host| !host.is_empty());
+        work(Engine::connect(host.as_deref()).await?).await
+    });
+    done.unwrap_or_else(|error| {
+        say::error(error.to_string(), error.help.as_deref());
+        ExitCode::from(2)
+    })
 }
 
 impl Cli {

@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
 use super::Reporting;
+use super::afterwards::Telling;
+use super::bases::Limit;
 use super::conduct::{Asked, run};
 use crate::event::Mode;
 use crate::state::Branching;
@@ -35,9 +37,15 @@ pub struct Arguments {
     /// copies
     #[arg(long, value_enum, default_value_t = BranchesArgument::Auto)]
     pub branches: BranchesArgument,
+    /// How much bases may take up
+    #[command(flatten)]
+    pub limit: Limit,
     /// Where and how to report
     #[command(flatten)]
     pub reporting: Reporting,
+    /// Whom to tell of it
+    #[command(flatten)]
+    pub telling: Telling,
     /// Leave the isolation option of the network out, to see the isolate stage fail.
     #[arg(long, hide = true)]
     pub without_isolation: bool,
@@ -70,6 +78,10 @@ pub(super) const KEEP_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 /// Runs the command.
 pub fn main(arguments: &Arguments) -> ExitCode {
+    let bases_limit = match arguments.limit.bytes() {
+        Ok(limit) => limit,
+        Err(code) => return code,
+    };
     run(&Asked {
         rehearsal: &arguments.rehearsal,
         package: arguments.package.as_deref(),
@@ -81,11 +93,14 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         },
         keep_for: KEEP_FOR,
         reporting: &arguments.reporting,
+        telling: &arguments.telling,
+        bases_limit,
         branching: match arguments.branches {
             BranchesArgument::Auto => None,
             BranchesArgument::Overlay => Some(Branching::Overlay),
             BranchesArgument::Copy => Some(Branching::Copy),
         },
         without_isolation: arguments.without_isolation,
+        prove: false,
     })
 }

@@ -3,21 +3,27 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::say;
+use super::{bases, say};
 use crate::engine::{Engine, EngineError, Swept};
-use crate::state::BaseStore;
+use crate::state::shelf::{self, Beyond};
 
 /// Remove what dead runs left in the engine.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 A run is dead when its process is gone, or when its expiry is over. Runs that are alive, and kept ones that have not
-expired, are left alone. Every `rehearse run` does the same at its start.")]
+expired, are left alone, and so are the bases on which they stand. Every `rehearse run` does the same at its start.")]
 pub struct Arguments {
-    /// Remove the cached bases, agent images and the empty volume too; the next run restores anew
+    /// Remove all bases that are not in use, the agent images and the empty volume too; the next run restores anew
     #[arg(long)]
     pub bases: bool,
+    /// Remove the least recently used bases until the rest takes up at most this on disk: 500m, 50g
+    #[arg(long, value_name = "SIZE", value_parser = bases::size)]
+    pub bases_over: Option<u64>,
+    /// Remove bases that no run has used for this long: 12h, 14d
+    #[arg(long, value_name = "AGE", value_parser = super::age)]
+    pub bases_older_than: Option<SignedDuration>,
     /// Remove this run, dead or alive (also a kept one)
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
@@ -25,49 +31,49 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            say::error(format!("cannot start: {error}"), None);
-            return ExitCode::from(2);
-        }
-    };
-    match runtime.block_on(sweep(arguments)) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(left) => {
+    super::with_engine(async |engine| match sweep(&engine, arguments).await? {
+        0 => Ok(ExitCode::SUCCESS),
+        left => {
             say::error(format!("{left} things could not be removed"), None);
-            ExitCode::from(2)
+            Ok(ExitCode::from(2))
         }
-        Err(error) => {
-            say::error(error.to_string(), error.help.as_deref());
-            ExitCode::from(2)
-        }
-    }
+    })
 }
 
-async fn sweep(arguments: &Arguments) -> Result<usize, EngineError> {
-    let host = std::env::var("DOCKER_HOST")
-        .ok()
-        .filter(|host| !host.is_empty());
-    let engine = Engine::connect(host.as_deref()).await?;
+async fn sweep(engine: &Engine, arguments: &Arguments) -> Result<usize, EngineError> {
     let now = Timestamp::now();
     let mut left = 0;
     if let Some(run) = &arguments.run {
         left += tell(&engine.remove_run(run).await?);
     } else {
         left += tell(&engine.sweep(now).await?);
-        let bases = BaseStore::sweep(&engine, now).await?;
-        if bases > 0 {
+        let unfinished = shelf::sweep(engine, now).await?;
+        if unfinished > 0 {
             say::line(format!(
-                "removed {bases} volumes of restores that were never finished"
+                "removed {unfinished} things of restores that were never finished"
             ));
         }
     }
+    let limits = [
+        arguments.bases_older_than.map(Beyond::Age),
+        arguments.bases_over.map(Beyond::Bytes),
+        arguments.bases.then_some(Beyond::Everything),
+    ];
+    for limit in limits.into_iter().flatten() {
+        left += bases::sweep(engine, limit).await?;
+    }
     if arguments.bases {
-        left += tell(&engine.sweep_bases().await?);
+        for base in shelf::list(engine, now).await? {
+            if !base.in_use_by.is_empty() {
+                let runs = base.in_use_by.join(", ");
+                say::line(format!("left base {}: {runs} stands on it", base.key));
+            }
+        }
+        match engine.sweep_shared(now).await? {
+            // What a live run stands on is where it belongs: that is no failure of the sweep.
+            Err(run) => say::line(format!("left what runs share: {run} is alive, or kept")),
+            Ok(swept) => left += tell(&swept),
+        }
     }
     Ok(left)
 }

@@ -1,9 +1,11 @@
 //! Finding the engine as Docker's own client does, and asking what it can do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error as Bollard;
 use bollard::{API_DEFAULT_VERSION, Docker};
+use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use super::error::{Doing, EngineError, chain};
@@ -20,6 +22,8 @@ pub struct Engine {
     pub(super) docker: Docker,
     /// Requests that make something and are not answered yet.
     making: TaskTracker,
+    /// Held while a container leaves its network.
+    pub(super) leaving: Arc<Mutex<()>>,
 }
 
 /// What the engine said of itself.
@@ -78,6 +82,7 @@ impl Engine {
         Ok(Self {
             docker,
             making: TaskTracker::new(),
+            leaving: Arc::new(Mutex::new(())),
         })
     }
 

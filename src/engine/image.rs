@@ -40,7 +40,7 @@ pub struct ImageFacts {
     /// TCP ports that it exposes.
     pub tcp_ports: Vec<u16>,
     /// The digest of the build context that we built it from, if we did.
-    pub(super) built_from: Option<String>,
+    pub built_from: Option<String>,
 }
 
 impl Engine {

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 /// Everything of ours carries this, with the purpose as its value.
 pub(super) const PURPOSE: &str = "rehearse.purpose";
 /// The run that made it.
-pub(super) const RUN: &str = "rehearse.run";
-const REHEARSAL: &str = "rehearse.rehearsal";
+pub const RUN: &str = "rehearse.run";
+/// The rehearsal for which it was made.
+pub const REHEARSAL: &str = "rehearse.rehearsal";
 pub(super) const OWNER: &str = "rehearse.owner";
 /// The run that is at work on, or has made, a base.
 pub const BASE_RUN: &str = "rehearse.base.run";
@@ -59,7 +60,7 @@ impl OwnerId {
     }
 
     /// Reads what [`std::fmt::Display`] wrote.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.rsplitn(3, ':');
         let started = parts.next()?.parse().ok()?;
         let pid = parts.next()?.parse().ok()?;
@@ -69,7 +70,7 @@ impl OwnerId {
 
     /// `Some(false)` when the process is known to be gone; `None` when it lived on another machine, where only
     /// its expiry can tell.
-    pub(super) fn is_alive(&self) -> Option<bool> {
+    pub fn is_alive(&self) -> Option<bool> {
         (self.host == machine()).then(|| start_time(self.pid) == Some(self.started))
     }
 }

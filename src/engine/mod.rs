@@ -6,6 +6,7 @@
 mod body;
 mod build;
 mod changes;
+mod claim;
 mod connect;
 mod container;
 mod error;
@@ -23,15 +24,16 @@ mod volume;
 
 pub use build::{BuildSpec, Network as BuildNetwork};
 pub use changes::ChangedPath;
+pub use claim::Claimed;
 pub use connect::{Engine, EngineFacts};
 pub use container::ContainerState;
 pub use error::EngineError;
 pub use exec::{ExecLine, ExecOutcome, ExecSpec, Interactive};
 pub use files::{HostPaths, Modes};
 pub use image::{ImageFacts, Obtained};
-pub use labels::{BASE_RUN, Labels, OwnerId, Purpose, is_dead};
+pub use labels::{BASE_RUN, Labels, OwnerId, Purpose, REHEARSAL, RUN, is_dead};
 pub use network::NetworkFacts;
 pub use ready::NotReady;
 pub use spec::{Attach, ContainerSpec, HostNetwork, VolumeAt};
-pub use sweep::{Resource, Swept};
+pub use sweep::{Resource, Swept, live_runs};
 pub use volume::VolumeFacts;

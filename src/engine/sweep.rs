@@ -1,6 +1,6 @@
 //! Finding and removing what runs left behind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::query_parameters::{
     ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::error::{Doing, EngineError};
 use super::labels::{KEPT, Labels, PURPOSE, RUN, is_dead};
-use super::{Engine, Purpose};
+use super::{Engine, Purpose, VolumeFacts};
 
 /// One labelled thing in the engine. The order is the order of removal: what holds others goes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +111,24 @@ impl Engine {
         Ok(swept)
     }
 
+    /// Removes what a run has made since it had no more than `before`.
+    ///
+    /// # Errors
+    /// When the engine does not answer, or refuses.
+    pub async fn remove_since(&self, run: &str, before: &[Resource]) -> Result<(), EngineError> {
+        let mut since = self.resources_of(run).await?;
+        since.retain(|resource| !before.contains(resource));
+        let mut swept = Swept::default();
+        self.remove_all(since, &mut swept).await;
+        match swept.left.first() {
+            None => Ok(()),
+            Some((resource, reason)) => Err(EngineError::new(
+                format!("remove {resource}"),
+                reason.clone(),
+            )),
+        }
+    }
+
     /// Removes what dead runs left: those whose process is gone, and those that have expired.
     ///
     /// # Errors
@@ -164,23 +182,33 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes every cached base and shared resource that nothing uses.
+    /// Removes what runs share, unless one of them is alive: branches stand on the empty volume, and the engine does not
+    /// know what an overlay volume stands on. Then that run is returned.
     ///
     /// # Errors
-    /// When the engine does not answer; what is in use is listed in the result.
-    pub async fn sweep_bases(&self) -> Result<Swept, EngineError> {
-        let mut swept = Swept::default();
-        for purpose in [Purpose::Base, Purpose::Shared] {
-            let mut resources: Vec<Resource> = self
-                .labelled(&format!("{PURPOSE}={}", purpose.name()))
-                .await?
-                .into_iter()
-                .map(|(resource, _)| resource)
-                .collect();
-            resources.sort();
-            self.remove_all(resources, &mut swept).await;
+    /// When the engine does not answer; what it refuses to remove is listed in the result.
+    pub async fn sweep_shared(&self, now: Timestamp) -> Result<Result<Swept, String>, EngineError> {
+        if let Some(run) = live_runs(&self.volumes_with(RUN).await?, now).pop_first() {
+            return Ok(Err(run));
         }
-        Ok(swept)
+        let shared = self
+            .labelled(&format!("{PURPOSE}={}", Purpose::Shared.name()))
+            .await?;
+        let mut resources: Vec<Resource> =
+            shared.into_iter().map(|(resource, _)| resource).collect();
+        resources.sort();
+        let mut swept = Swept::default();
+        self.remove_all(resources, &mut swept).await;
+        Ok(Ok(swept))
+    }
+
+    /// All volumes of bases, with everything that is written down about them.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn volumes_of_bases(&self) -> Result<Vec<VolumeFacts>, EngineError> {
+        self.volumes_with(&format!("{PURPOSE}={}", Purpose::Base.name()))
+            .await
     }
 
     /// Containers first, for they hold the others; within one kind all at once.
@@ -273,6 +301,21 @@ impl Engine {
         }
         Ok(found)
     }
+}
+
+/// The runs that are alive or kept, by the labels of their volumes.
+pub fn live_runs(volumes: &[VolumeFacts], now: Timestamp) -> BTreeSet<String> {
+    let mut runs: BTreeMap<&String, Vec<Labelled>> = BTreeMap::new();
+    for volume in volumes {
+        if let Some(run) = volume.labels.get(RUN) {
+            let labelled = (Resource::Volume(volume.name.clone()), volume.labels.clone());
+            runs.entry(run).or_default().push(labelled);
+        }
+    }
+    runs.into_iter()
+        .filter(|(_, volumes)| !run_is_dead(volumes, now))
+        .map(|(run, _)| run.clone())
+        .collect()
 }
 
 /// A kept run has outlived its process on purpose: the time until which it is kept alone decides.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::manifest::check::Kind;
 use crate::manifest::place::{At, Place, Source};
 use crate::manifest::problem::Problems;
-use crate::manifest::rehearsal::{self, Into, Rehearsal};
+use crate::manifest::rehearsal::{self, Rehearsal};
 use crate::manifest::stack::{self, Stack};
 use crate::manifest::suggest;
 use crate::manifest::testplan::{self, TestPlan};
@@ -62,20 +62,12 @@ impl Loaded {
         }
         for restore in &self.rehearsal.restores {
             add(&restore.name(), &restore.source.value);
+            let demands = &restore.demands;
+            for path in demands.manifest.iter().chain(&demands.checksum) {
+                add("rehearsal", path);
+            }
         }
         files
-    }
-}
-
-impl rehearsal::RestoreEntry {
-    /// Names it in output: `db/site` or `uploads`.
-    pub fn name(&self) -> String {
-        match &self.into {
-            Into::Postgres {
-                service, database, ..
-            } => format!("{}/{database}", service.value),
-            Into::Volume(volume) => volume.value.clone(),
-        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod place;
 pub mod problem;
 pub mod rehearsal;
 mod render;
+pub mod restore;
 mod runbook;
 pub mod stack;
 mod step;
@@ -35,3 +36,8 @@ pub fn duration(text: &str) -> Option<std::time::Duration> {
 
 #[cfg(test)]
 mod tests;
+
+/// A size as all files write it, in powers of 1024: `512m`, `1g`, `1.5gb`. `None` where it is none, or 0.
+pub fn bytes(text: &str) -> Option<u64> {
+    units::bytes(text)
+}

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::manifest::decode::{Fields, duration, number, some, string, text};
+use crate::manifest::decode::{Fields, duration, some, string, text};
 use crate::manifest::environment::environment;
 use crate::manifest::names;
 use crate::manifest::paths;
-use crate::manifest::place::{At, Place};
+use crate::manifest::place::At;
 use crate::manifest::problem::Problems;
+use crate::manifest::restore::{self, RestoreEntry};
 use crate::manifest::stack::build;
 use crate::manifest::tree::Node;
 use crate::plan::model::{Build, Limits};
@@ -38,39 +38,6 @@ pub struct Rehearsal {
     pub bastion: Option<BastionEntry>,
 }
 
-/// One restore as written.
-#[derive(Clone, Debug)]
-pub struct RestoreEntry {
-    /// The backup file.
-    pub source: At<PathBuf>,
-    /// Into what.
-    pub into: Into,
-    /// The data must not be older.
-    pub max_age: Option<Duration>,
-    /// Where the restore is written.
-    pub place: Place,
-}
-
-/// What a backup goes into.
-#[derive(Clone, Debug)]
-pub enum Into {
-    /// A database.
-    Postgres {
-        /// The service.
-        service: At<String>,
-        /// The database.
-        database: String,
-        /// The role, where the file names one.
-        user: Option<String>,
-        /// Parallel jobs.
-        jobs: u16,
-        /// A query for the time of the newest data.
-        data_as_of: Option<String>,
-    },
-    /// A volume.
-    Volume(At<String>),
-}
-
 /// The bastion as written.
 #[derive(Clone, Debug)]
 pub struct BastionEntry {
@@ -91,7 +58,7 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
     let name = f.req("rehearsal", p, names::lower);
     let stack = f.req("stack", p, path);
     let restores = f.opt("restore", p, |node, p| {
-        some(node, p, |node, p| restore(node, &dir, p))
+        some(node, p, |node, p| restore::decode(node, &dir, p))
     });
     let package = f.opt("package", p, path);
     let testplan = f.opt("testplan", p, path);
@@ -120,84 +87,13 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
     })
 }
 
-fn restore(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<RestoreEntry> {
-    let path = |node: &Arc<Node>, p: &mut Problems| {
-        text(node, p).map(|at| at.map(|written| paths::join(dir, &written)))
-    };
-    let mut f = Fields::of(node, "a restore", p)?;
-    let place = f.place.clone();
-    let max_age = f.opt("max_age", p, duration);
-    let (source, into) = match (f.has("service"), f.has("volume")) {
-        (true, false) => {
-            let service = f.opt("service", p, text);
-            let postgres = f.req("postgres", p, |node, p| {
-                let mut f = Fields::of(node, "`postgres`", p)?;
-                let dump = f.req("dump", p, path);
-                let database = f.req("database", p, string);
-                let user = f.opt("user", p, string);
-                let jobs = f.opt("jobs", p, jobs);
-                let data_as_of = f.opt("data_as_of", p, string);
-                f.finish(p);
-                Some((dump?, database?, user, jobs.unwrap_or(1), data_as_of))
-            });
-            f.finish(p);
-            let (dump, database, user, jobs, data_as_of) = postgres?;
-            (
-                dump,
-                Into::Postgres {
-                    service: service?,
-                    database,
-                    user,
-                    jobs,
-                    data_as_of,
-                },
-            )
-        }
-        (false, true) => {
-            let volume = f.opt("volume", p, text);
-            let archive = f.req("archive", p, path);
-            f.finish(p);
-            (archive?, Into::Volume(volume?))
-        }
-        (both, _) => {
-            p.push(
-                place
-                    .problem(if both {
-                        "a restore goes into a `service` or a `volume`, not into both"
-                    } else {
-                        "a restore says neither `service` nor `volume`"
-                    })
-                    .help("write `service: db` with `postgres: { dump: .., database: .. }`, or `volume: uploads` with `archive: ..`"),
-            );
-            return None;
-        }
-    };
-    Some(RestoreEntry {
-        source,
-        into,
-        max_age,
-        place,
-    })
-}
-
-fn jobs(node: &Arc<Node>, p: &mut Problems) -> Option<u16> {
-    let jobs = number::<u16>(node, p)?;
-    if (1..=64).contains(&jobs) {
-        return Some(jobs);
-    }
-    p.push(
-        node.place
-            .problem(format!("`{jobs}` jobs is not between 1 and 64")),
-    );
-    None
-}
-
 fn limits(node: &Arc<Node>, p: &mut Problems) -> Option<Limits> {
     let mut f = Fields::of(node, "`limits`", p)?;
     let mut limits = Limits::default();
     for (key, limit) in [
         ("provision", &mut limits.provision),
         ("restore", &mut limits.restore),
+        ("examine", &mut limits.examine),
         ("start", &mut limits.start),
         ("deploy", &mut limits.deploy),
         ("rollback", &mut limits.rollback),
@@ -205,6 +101,9 @@ fn limits(node: &Arc<Node>, p: &mut Problems) -> Option<Limits> {
         if let Some(given) = f.opt(key, p, duration) {
             *limit = given;
         }
+    }
+    if let Some(jobs) = f.opt("restore_jobs", p, restore::jobs) {
+        limits.restore_jobs = usize::from(jobs);
     }
     if let Some(place) = f.key_place("downtime") {
         p.push(

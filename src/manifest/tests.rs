@@ -69,6 +69,15 @@ fn a_good_rehearsal_becomes_a_plan() {
 }
 
 #[test]
+fn every_kind_of_restore_becomes_part_of_the_plan() {
+    let loaded = load(Path::new("tests/manifests/good/restores/rehearsal.yaml"))
+        .unwrap_or_else(|p| panic!("{p}"));
+    let plan = resolve(&loaded, None).unwrap_or_else(|p| panic!("{p}"));
+    settings().bind(|| insta::assert_json_snapshot!("good-restores", plan.restores));
+    assert_eq!(plan.limits.restore_jobs, 4);
+}
+
+#[test]
 fn runbooks_and_scripts_become_steps() {
     for package in ["runbook", "script"] {
         let plan = plan(package);
@@ -361,7 +370,7 @@ fn copy(from: &Path, to: &Path) {
 fn every_example_in_the_docs_is_read() {
     use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
     let mut read = 0;
-    for page in ["rehearsal", "stack", "package", "testplan"] {
+    for page in ["rehearsal", "backups", "stack", "package", "testplan"] {
         let text = std::fs::read_to_string(format!("docs/{page}.md")).unwrap();
         let mut block: Option<(String, String)> = None;
         for event in Parser::new(&text) {

@@ -4,11 +4,11 @@ use crate::manifest::load::Loaded;
 use crate::manifest::package::{PackageManifest, StepEntry};
 use crate::manifest::place::At;
 use crate::manifest::problem::Problems;
-use crate::manifest::rehearsal::Into;
+use crate::manifest::restore::{RestoreEntry, RestoreInto};
 use crate::manifest::stack::Stack;
 use crate::manifest::suggest;
 use crate::manifest::testplan::TestEntry;
-use crate::plan::model::Action;
+use crate::plan::model::{Action, Method};
 use crate::plan::resolve::start_order;
 
 /// Everything that does not fit together.
@@ -47,22 +47,16 @@ fn service(name: &At<String>, stack: &Stack, p: &mut Problems) {
 fn restores(loaded: &Loaded, stack: &Stack, p: &mut Problems) {
     let restores = &loaded.rehearsal.restores;
     for (index, restore) in restores.iter().enumerate() {
-        match &restore.into {
-            Into::Postgres { service: name, .. } => service(name, stack, p),
-            Into::Volume(volume) => {
-                if !stack.volumes.contains(&volume.value) {
-                    p.push(
-                        volume
-                            .place
-                            .problem(format!("the stack has no volume `{}`", volume.value))
-                            .maybe_help(suggest::help(
-                                &volume.value,
-                                stack.volumes.iter().map(String::as_str),
-                                "its volumes",
-                            )),
-                    );
-                }
+        match restore.into {
+            RestoreInto::Service => {
+                service(&restore.name, stack, p);
+                company(restore, &restores[..index], p);
+                program(restore, stack, p);
             }
+            RestoreInto::Volume => volume(&restore.name, stack, p),
+        }
+        if let Some(named) = &restore.files_volume {
+            volume(named, stack, p);
         }
         let name = restore.name();
         let earlier = restores
@@ -79,6 +73,80 @@ fn restores(loaded: &Loaded, stack: &Stack, p: &mut Problems) {
                     ))
                     .help("one backup would be written over the other; keep one"),
             );
+        }
+    }
+}
+
+fn volume(name: &At<String>, stack: &Stack, p: &mut Problems) {
+    if !stack.volumes.contains(&name.value) {
+        p.push(
+            name.place
+                .problem(format!("the stack has no volume `{}`", name.value))
+                .maybe_help(suggest::help(
+                    &name.value,
+                    stack.volumes.iter().map(String::as_str),
+                    "its volumes",
+                )),
+        );
+    }
+}
+
+/// A root filesystem brings files, and no word of what is to be run; a command for a service has its image.
+fn program(restore: &RestoreEntry, stack: &Stack, p: &mut Problems) {
+    if let Method::Command { image: Some(_), .. } = &restore.method {
+        p.push(
+            restore
+                .place
+                .problem("a command for a service runs in the service: `image` goes with a volume")
+                .help("leave `image` out, or restore into the service's volume"),
+        );
+    }
+    if !matches!(restore.method, Method::Rootfs) {
+        return;
+    }
+    let services = stack.services.iter().map(|entry| &entry.service);
+    let silent = services
+        .filter(|service| service.name == restore.name.value)
+        .any(|service| service.command.is_none() && service.entrypoint.is_none());
+    if silent {
+        p.push(
+            restore
+                .name
+                .place
+                .problem(format!(
+                    "service `{}` gets a root filesystem and says no `command`",
+                    restore.name.value
+                ))
+                .help("say in the stack what runs, in the foreground and without an init: `command: [nginx, -g, daemon off;]`"),
+        );
+    }
+}
+
+/// Restores that cannot be made into one service together.
+fn company(restore: &RestoreEntry, earlier: &[RestoreEntry], p: &mut Problems) {
+    let others = earlier.iter().filter(|other| {
+        other.into == RestoreInto::Service && other.name.value == restore.name.value
+    });
+    for other in others {
+        let line = other.place.location().line;
+        let alone = |entry: &RestoreEntry| {
+            entry.method.is_physical() || matches!(entry.method, Method::Rootfs)
+        };
+        if alone(restore) || alone(other) {
+            p.push(
+                restore
+                    .place
+                    .problem(format!(
+                        "a whole server is restored into `{}` beside another restore (line {line})",
+                        restore.name.value
+                    ))
+                    .help("a base backup, a repository or a root filesystem is all that its service gets"),
+            );
+        } else if restore.method.family() != other.method.family() {
+            p.push(restore.place.problem(format!(
+                "service `{}` cannot be restored as two kinds of data (see line {line})",
+                restore.name.value
+            )));
         }
     }
 }

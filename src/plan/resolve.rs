@@ -6,13 +6,13 @@ use crate::check::model::{Probe, Test};
 use crate::manifest::load::Loaded;
 use crate::manifest::package::{PackageManifest, StepEntry};
 use crate::manifest::problem::Problems;
-use crate::manifest::rehearsal::{Into, RestoreEntry};
+use crate::manifest::restore::RestoreEntry;
 use crate::manifest::stack::Stack as StackManifest;
 use crate::manifest::testplan::TestEntry;
 use crate::plan::cross::cross_check;
 use crate::plan::model::{
-    Bastion, Component, Condition, Image, Package, Plan, Restore, RestoreTarget, Service, Stack,
-    Step, TestPlan,
+    Bastion, Component, Condition, Image, Method, Package, Plan, Restore, Service, Stack, Step,
+    TestPlan,
 };
 use crate::plan::order;
 
@@ -158,30 +158,22 @@ fn role(services: &[Service], service: &str) -> String {
 }
 
 fn restore(entry: &RestoreEntry, services: &[Service]) -> Restore {
+    let mut method = entry.method.clone();
+    if entry.default_user
+        && let Method::PostgresDump { user, .. }
+        | Method::PostgresGlobals { user }
+        | Method::PostgresBaseBackup { user }
+        | Method::PgBackRest { user, .. } = &mut method
+    {
+        *user = role(services, &entry.name.value);
+    }
     Restore {
         name: entry.name(),
         source: entry.source.value.clone(),
-        target: match &entry.into {
-            Into::Postgres {
-                service,
-                database,
-                user,
-                jobs,
-                data_as_of,
-            } => RestoreTarget::Postgres {
-                service: service.value.clone(),
-                database: database.clone(),
-                user: user
-                    .clone()
-                    .unwrap_or_else(|| role(services, &service.value)),
-                jobs: *jobs,
-                data_as_of: data_as_of.clone(),
-            },
-            Into::Volume(volume) => RestoreTarget::Archive {
-                volume: volume.value.clone(),
-            },
-        },
+        into: entry.target(),
+        method,
         max_age: entry.max_age,
+        demands: entry.demands.clone(),
         location: entry.place.location(),
     }
 }

@@ -85,6 +85,7 @@ pub(super) fn done(events: &[Event], stage: Stage) -> String {
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }
             | EventKind::ArtefactDigested(_)
+            | EventKind::BackupRestored { .. }
             | EventKind::Note { .. }
             | EventKind::Progress { .. }
             | EventKind::StepStarted { .. }

@@ -4,17 +4,19 @@
 //! here knows an engine or a stage's inside, and nothing here can end a run.
 
 pub mod files;
+pub mod history;
 pub mod html;
 pub mod jsonl;
 pub mod junit;
 mod lines;
+pub mod metrics;
 mod paint;
 pub mod plain;
 pub mod record;
 mod steps;
 mod summary;
 pub mod terminal;
-mod text;
+pub(crate) mod text;
 
 #[cfg(test)]
 mod tests;

@@ -56,8 +56,11 @@ pub struct Record {
     pub engine: Option<EngineFacts>,
     /// The files it depended on, with their digests.
     pub artefacts: Vec<Artefact>,
-    /// What was restored.
+    /// What was restored into which volume.
     pub bases: Vec<BaseFacts>,
+    /// The backups, and what their restores told.
+    #[serde(default)]
+    pub restores: Vec<RestoreFacts>,
     /// How each stage ended.
     pub stages: Vec<StageFacts>,
     /// How many cases of each suite ended how.
@@ -135,6 +138,7 @@ impl Record {
             engine: None,
             artefacts: Vec::new(),
             bases: Vec::new(),
+            restores: Vec::new(),
             stages: stage_facts(events, *mode),
             suites: Vec::new(),
             cases: Vec::new(),
@@ -185,6 +189,21 @@ impl Record {
             } => self.bases.push(BaseFacts {
                 key,
                 volume,
+                reused,
+            }),
+            EventKind::BackupRestored {
+                restore,
+                format,
+                size,
+                seconds,
+                as_of,
+                reused,
+            } => self.restores.push(RestoreFacts {
+                restore,
+                format,
+                size,
+                seconds,
+                as_of,
                 reused,
             }),
             EventKind::CaseFinished { stage, case } => self.add_case(stage, case),

@@ -114,7 +114,11 @@ fn wrong(out: &mut String, record: &Record, paint: Paint) {
         CaseStatus::Warned => 3,
         CaseStatus::Passed => 4,
     };
-    let mut cases: Vec<&CaseFacts> = record.cases.iter().collect();
+    let (rungs, mut cases): (Vec<&CaseFacts>, Vec<&CaseFacts>) =
+        record.cases.iter().partition(|facts| {
+            matches!(facts.stage, Stage::Preflight | Stage::Restore)
+                && facts.case.status == CaseStatus::Skipped
+        });
     cases.sort_by_key(|c| rank(c.case.status));
     for facts in cases.iter().take(MOST_CASES) {
         one_case(out, &facts.case, paint);
@@ -127,6 +131,7 @@ fn wrong(out: &mut String, record: &Record, paint: Paint) {
             paint.dim(&format!("and {} more in report.html", count(more, "case")))
         );
     }
+    not_looked_at(out, &rungs, paint);
     // The stage that decided stands above; any other that went wrong must not be overlooked.
     for stage in &record.stages {
         let decided = record.verdict.stage == Some(stage.stage);
@@ -151,6 +156,27 @@ fn wrong(out: &mut String, record: &Record, paint: Paint) {
             }
             out.push('\n');
         }
+    }
+}
+
+/// What was not looked at in each backup, without the reasons, which the report has: a line a backup.
+fn not_looked_at(out: &mut String, rungs: &[&CaseFacts], paint: Paint) {
+    let mut of: Vec<(&str, Vec<&str>)> = Vec::new();
+    for facts in rungs {
+        let name = facts.case.name.as_str();
+        let (restore, rung) = name.split_once(": ").unwrap_or((name, "all of it"));
+        match of.iter_mut().find(|(known, _)| *known == restore) {
+            Some((_, rungs)) => rungs.push(rung),
+            None => of.push((restore, vec![rung])),
+        }
+    }
+    for (restore, rungs) in of {
+        let said = format!("not looked at in {restore}: {}", rungs.join("; "));
+        let wrapped = wrap(&one_line(&said), WIDTH, 5);
+        let _ = writeln!(out, "   {} {}", paint.doubt("–"), paint.dim(&wrapped));
+    }
+    if !rungs.is_empty() {
+        let _ = writeln!(out, "     {}\n", paint.dim("why stands in report.html"));
     }
 }
 

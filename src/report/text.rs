@@ -80,7 +80,7 @@ pub(super) fn seconds(secs: f64) -> String {
 }
 
 /// `812 B`, `40 KiB`, `1.2 GiB`.
-pub(super) fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     let mut value = n as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {
@@ -90,6 +90,17 @@ pub(super) fn bytes(n: u64) -> String {
         value /= 1024.0;
     }
     format!("{value:.1} TiB")
+}
+
+/// How long ago something was: `40 s`, `5 min`, `7 h`, `2 d 7 h`.
+pub(crate) fn age(age: jiff::SignedDuration) -> String {
+    match age.as_secs() {
+        // Another clock may be ahead of this one.
+        seconds @ ..60 => format!("{} s", seconds.max(0)),
+        seconds @ 60..7_200 => format!("{} min", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
 }
 
 /// `1 test`, `2 tests`.

@@ -1,7 +1,7 @@
 //! A file archive into a volume.
 
+use crate::backup::{BackupFacts, archive};
 use crate::engine::{Attach, ContainerSpec, VolumeAt};
-use crate::restore::{BackupFacts, archive};
 use crate::staging::{Bad, Staging};
 
 /// Where the volume is mounted, below `/`.

@@ -25,13 +25,15 @@ pub(super) async fn warm_up(run: &Run) -> Option<(BTreeMap<String, Frozen>, Gene
     let mut frozen = restore::cached(run).await.ok()??;
     complete(run, &mut frozen).await.ok()?;
     let staging = run.staging().ok()?;
-    match staging
-        .prepare(NAME, staging.blueprints(), &frozen, OneShots::Run)
-        .await
-    {
-        Ok(generation) => Some((frozen, generation)),
-        Err((generation, _)) => {
-            // Half of it would be in the way of the next try.
+    // A base that was touched is found out while containers are made on it: they are not started before.
+    let (prepared, intact) = tokio::join!(
+        staging.prepare(NAME, staging.blueprints(), &frozen, OneShots::Run),
+        restore::intact(run)
+    );
+    match prepared {
+        Ok(generation) if matches!(intact, Ok(true)) => Some((frozen, generation)),
+        // It would be in the way of the next try.
+        Ok(generation) | Err((generation, _)) => {
             staging.discard(&generation).await.ok()?;
             None
         }

@@ -7,14 +7,16 @@ use super::Bad;
 use super::run::Run;
 use crate::engine::ExecSpec;
 use crate::event::{Output, Owner};
-use crate::plan::model::RestoreTarget;
-use crate::staging::{Ended, Generation};
+use crate::plan::model::{Family, Method, Restore};
+use crate::restore::postgres::{Ask, environment};
+use crate::restore::{Deadline, Toolbox};
+use crate::staging::{Ended, Generation, Running};
 
 /// For one question to one database. Counting every row of a large one takes its time.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Runs a command for each restored database in its service's container, and returns the lines that it wrote, by the
-/// restore's name. `command` gets the role and the database. `what` names what is asked for, in errors.
+/// Runs a command for each restored database in its service's container, and returns the lines that it wrote, by
+/// `service/database`. `command` gets the role and the database. `what` names what is asked for, in errors.
 ///
 /// All lines are kept, however many: what is asked for is compared, not shown.
 pub(super) async fn ask_all(
@@ -25,55 +27,97 @@ pub(super) async fn ask_all(
 ) -> Result<BTreeMap<String, Vec<String>>, Bad> {
     let mut answers = BTreeMap::new();
     for restore in &run.order.plan.restores {
-        let RestoreTarget::Postgres {
-            service,
-            database,
-            user,
-            ..
-        } = &restore.target
-        else {
+        let (Some(service), Some(user), true) = (
+            restore.service(),
+            restore.method.user(),
+            has_databases(&restore.method),
+        ) else {
             continue;
-        };
-        let failed = |why: String| {
-            Bad::new(
-                Owner::Staging,
-                format!("cannot read {what} of {}: {why}", restore.name),
-            )
         };
         let running = generation
             .services
             .iter()
-            .find(|running| running.blueprint.service.name == *service)
-            .ok_or_else(|| failed(format!("service `{service}` is gone")))?;
-        let password = running
-            .blueprint
-            .service
-            .environment
-            .get("POSTGRES_PASSWORD");
-        let spec = ExecSpec {
-            command: command(user, database),
-            environment: password
-                .map(|password| ("PGPASSWORD".to_owned(), password.clone()))
-                .into_iter()
-                .collect(),
-            ..ExecSpec::default()
-        };
-        let mut lines = Vec::new();
-        let ended = run
-            .ground()?
-            .exec_within(&running.container, &spec, PATIENCE, |line| {
-                if line.output == Output::Stdout {
-                    lines.push(line.line);
-                }
-            })
-            .await?;
-        match ended {
-            // A tool that complains has not told everything, whatever its exit code says.
-            Ended::ByItself(outcome) if outcome.exit_code == 0 && outcome.stderr.is_empty() => {}
-            Ended::ByItself(outcome) => return Err(failed(outcome.last_words())),
-            Ended::Killed => return Err(failed(format!("no answer within {PATIENCE:?}"))),
+            .find(|running| running.blueprint.service.name == service)
+            .ok_or_else(|| cannot(what, &restore.name, &format!("service `{service}` is gone")))?;
+        for database in databases(run, restore, running, user).await? {
+            let name = format!("{service}/{database}");
+            // A whole server's dump beside one of a database names both.
+            if answers.contains_key(&name) {
+                continue;
+            }
+            let lines = ask(run, running, what, &name, command(user, &database)).await?;
+            answers.insert(name, lines);
         }
-        answers.insert(restore.name.clone(), lines);
     }
     Ok(answers)
+}
+
+fn cannot(what: &str, whose: &str, why: &str) -> Bad {
+    Bad::new(
+        Owner::Staging,
+        format!("cannot read {what} of {whose}: {why}"),
+    )
+}
+
+fn has_databases(method: &Method) -> bool {
+    method.family() == Family::Postgres && !matches!(method, Method::PostgresGlobals { .. })
+}
+
+/// The databases that a restore made: the one that it names, else all of the server.
+async fn databases(
+    run: &Run,
+    restore: &Restore,
+    running: &Running,
+    user: &str,
+) -> Result<Vec<String>, Bad> {
+    if let Some(database) = restore.method.database() {
+        return Ok(vec![database.to_owned()]);
+    }
+    let tool = Toolbox {
+        environment: environment(&running.blueprint),
+        ..Toolbox::within(
+            run.staging()?,
+            &running.container,
+            format!("the databases of {}", restore.name),
+            Deadline::of(PATIENCE, "a limit that cannot be set"),
+        )
+    };
+    let asked = Ask { tool: &tool, user }.databases().await;
+    // It was restored and has started: that it does not answer now is no fault of the backup.
+    asked.map_err(|bad| cannot("the list of databases", &restore.name, &bad.reason))
+}
+
+async fn ask(
+    run: &Run,
+    running: &Running,
+    what: &str,
+    name: &str,
+    command: Vec<String>,
+) -> Result<Vec<String>, Bad> {
+    let spec = ExecSpec {
+        command,
+        environment: environment(&running.blueprint),
+        ..ExecSpec::default()
+    };
+    let mut lines = Vec::new();
+    let ended = run
+        .ground()?
+        .exec_within(&running.container, &spec, PATIENCE, |line| {
+            if line.output == Output::Stdout {
+                lines.push(line.line);
+            }
+        })
+        .await?;
+    match ended {
+        // A tool that complains has not told everything, whatever its exit code says.
+        Ended::ByItself(outcome) if outcome.exit_code == 0 && outcome.stderr.is_empty() => {
+            Ok(lines)
+        }
+        Ended::ByItself(outcome) => Err(cannot(what, name, &outcome.last_words())),
+        Ended::Killed => Err(cannot(
+            what,
+            name,
+            &format!("no answer within {PATIENCE:?}"),
+        )),
+    }
 }

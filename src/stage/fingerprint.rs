@@ -12,7 +12,7 @@ use super::run::Run;
 use crate::agent::protocol::Fingerprint;
 use crate::engine::{Attach, ContainerSpec, VolumeAt};
 use crate::event::Owner;
-use crate::plan::model::RestoreTarget;
+use crate::plan::model::{Family, Restore};
 use crate::staging::{Generation, Staging};
 use crate::state::{Branch, agent};
 
@@ -52,10 +52,7 @@ fn file_volumes<'a>(run: &Run, generation: &'a Generation) -> Vec<(&'a str, &'a 
         .plan
         .restores
         .iter()
-        .filter_map(|restore| match &restore.target {
-            RestoreTarget::Archive { volume } => Some(volume.as_str()),
-            RestoreTarget::Postgres { .. } => None,
-        })
+        .filter_map(Restore::volume)
         .collect();
     generation
         .branches
@@ -70,10 +67,8 @@ fn database_services(run: &Run) -> Vec<&str> {
         .plan
         .restores
         .iter()
-        .filter_map(|restore| match &restore.target {
-            RestoreTarget::Postgres { service, .. } => Some(service.as_str()),
-            RestoreTarget::Archive { .. } => None,
-        })
+        .filter(|restore| matches!(restore.method.family(), Family::Postgres | Family::Mariadb))
+        .filter_map(Restore::service)
         .collect()
 }
 
@@ -147,7 +142,8 @@ pub(super) async fn of_databases(
             crate::digest::sha256(schema.join("\n")),
         );
         let rows: Vec<&String> = rows.iter().filter(|line| !line.is_empty()).collect();
-        if rows.is_empty() {
+        // A cluster may have a database without a table.
+        if rows.is_empty() && schema.iter().any(|line| line.starts_with("CREATE TABLE ")) {
             return Err(unreadable(&name, "no table was counted"));
         }
         for row in rows {

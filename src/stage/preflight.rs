@@ -1,18 +1,23 @@
 //! Digests everything that was handed over and asks the engine what it can do.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
 use super::Bad;
+use super::restore::worst;
 use super::run::{Run, not_passed, passed};
+use super::size;
+use crate::backup::remembered::{Remembered, stamp};
+use crate::backup::{BackupError, BackupFacts, Wanted, inspect as inspect_backup};
+use crate::check::ladder::Rung;
 use crate::engine::{Engine, Labels};
-use crate::event::{Artefact, CaseStatus, EventKind, Owner, Stage};
-use crate::plan::model::{Restore, RestoreTarget};
-use crate::restore::{BackupFacts, Wanted};
+use crate::event::{Artefact, CaseStatus, EventKind, Mode, Owner, Stage};
+use crate::plan::model::{Method, Restore};
 use crate::staging::Ground;
-use crate::state::BaseStore;
+use crate::state::shelf;
 
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
@@ -41,27 +46,67 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     // Before the backups: without an engine, hours of digesting would be for nothing.
     connect(run).await?;
     let restores = run.order.plan.restores.clone();
-    for restore in &restores {
-        let facts = inspect(run, restore).await?;
-        run.recorder.emit(EventKind::ArtefactDigested(Artefact {
-            role: restore.name.clone(),
-            path: restore.source.display().to_string(),
-            digest: format!("sha256:{}", facts.sha256.trim_start_matches("sha256:")),
-            size: facts.size,
-        }));
-        run.backups.push(facts);
+    let mut bad = None;
+    for (member, restore) in restores.iter().enumerate() {
+        // All are read, also when one is bad: the nightly reader wants to know of each backup.
+        let read = inspect(run, restore).await;
+        let judged = match &read {
+            Ok(facts) => size::judge(run, restore, facts),
+            Err(bad) => Err(bad.clone()),
+        };
+        worst(&mut bad, judged);
+        if let Ok(facts) = &read {
+            worst(&mut bad, name(run, member, restore, facts));
+        }
+        run.backups.extend(read);
     }
-    Ok(())
+    bad.map_or(Ok(()), Err)
+}
+
+/// Holds the digest of a backup against those that were recorded of it, and reads what was taken at its source.
+fn name(run: &mut Run, member: usize, restore: &Restore, facts: &BackupFacts) -> Result<(), Bad> {
+    let name = format!("{}: {}", restore.name, Rung::Named.says());
+    let named = super::recorded::manifest(restore).and_then(|manifest| {
+        super::recorded::digest(restore, facts, manifest.as_ref()).map(|figure| (manifest, figure))
+    });
+    match named {
+        Ok((manifest, figure)) => {
+            run.case(
+                Stage::Preflight,
+                passed(Stage::Preflight, name, 0.0, Some(figure)),
+            );
+            if let Some(manifest) = manifest {
+                run.sources.insert(member, manifest);
+            }
+            Ok(())
+        }
+        Err(bad) => {
+            let status = if bad.owner == Owner::Backup {
+                CaseStatus::Failed
+            } else {
+                CaseStatus::Error
+            };
+            let mut case = not_passed(Stage::Preflight, name, status, 0.0, &bad.reason);
+            case.location = Some(restore.location.to_string());
+            run.case(Stage::Preflight, case);
+            Err(bad)
+        }
+    }
 }
 
 async fn digest_files(run: &Run) -> Result<(), Bad> {
     for (role, path) in &run.order.files {
-        let content = tokio::fs::read(path).await.map_err(|error| {
-            Bad::new(
-                Owner::Engine,
-                format!("cannot read `{}`: {error}", path.display()),
-            )
-        })?;
+        let content = match tokio::fs::read(path).await {
+            Ok(content) => content,
+            // What was recorded of a backup is judged with it, and whose fault it is is known there.
+            Err(_) if is_record(run, path) => continue,
+            Err(error) => {
+                return Err(Bad::new(
+                    Owner::Engine,
+                    format!("cannot read `{}`: {error}", path.display()),
+                ));
+            }
+        };
         run.recorder.emit(EventKind::ArtefactDigested(Artefact {
             role: role.clone(),
             path: path.display().to_string(),
@@ -70,6 +115,15 @@ async fn digest_files(run: &Run) -> Result<(), Bad> {
         }));
     }
     Ok(())
+}
+
+/// True for a manifest or a checksum that lies beside a backup.
+fn is_record(run: &Run, path: &Path) -> bool {
+    run.order.plan.restores.iter().any(|restore| {
+        let demands = &restore.demands;
+        let mut records = demands.manifest.iter().chain(&demands.checksum);
+        records.any(|record| record == path)
+    })
 }
 
 /// Reads a backup once, from its first byte to its last: its digest, its format, and whether all of it is there.
@@ -87,29 +141,35 @@ async fn inspect(run: &Run, restore: &Restore) -> Result<BackupFacts, Bad> {
         unit: "bytes".to_owned(),
     });
     let path = restore.source.clone();
-    let wanted = match &restore.target {
-        RestoreTarget::Postgres { .. } => Wanted::PostgresDump,
-        RestoreTarget::Archive { .. } => Wanted::Archive,
-    };
-    let inspected = tokio::task::spawn_blocking(move || {
-        let facts = crate::restore::inspect(&path)?;
-        facts.require(wanted)?;
-        if wanted == Wanted::Archive {
-            crate::restore::archive::check(&path, &facts)?;
-        }
-        Ok::<_, crate::restore::BackupError>(facts)
-    })
-    .await
-    .map_err(|panic| {
-        Bad::new(
-            Owner::Engine,
-            format!("reading a backup broke off: {panic}"),
-        )
-    })?;
+    let wanted = wanted(&restore.method);
+    // A backup check is there to read: what a disk did to the file by itself is not seen in its times.
+    let memory = (run.order.mode == Mode::Rehearse).then(|| run.order.remembered.clone());
+    let inspected = tokio::task::spawn_blocking(move || read(&path, wanted, memory))
+        .await
+        .map_err(|panic| {
+            Bad::new(
+                Owner::Engine,
+                format!("reading a backup broke off: {panic}"),
+            )
+        })?;
     let seconds = started.elapsed().as_secs_f64();
     match inspected {
-        Ok(facts) => {
-            let figure = format!("{}, {} bytes", facts.format.name(), facts.size);
+        Ok((facts, since)) => {
+            let mut figure = format!(
+                "{}, {} bytes, {}",
+                facts.format.name(),
+                facts.size,
+                facts.complete
+            );
+            if let Some(since) = since {
+                figure = format!("{figure}; read at {since:.0} and unchanged since");
+            }
+            run.recorder.emit(EventKind::ArtefactDigested(Artefact {
+                role: restore.name.clone(),
+                path: restore.source.display().to_string(),
+                digest: format!("sha256:{}", facts.sha256.trim_start_matches("sha256:")),
+                size: facts.size,
+            }));
             run.case(
                 Stage::Preflight,
                 passed(Stage::Preflight, name, seconds, Some(figure)),
@@ -135,12 +195,52 @@ async fn inspect(run: &Run, restore: &Restore) -> Result<BackupFacts, Bad> {
     }
 }
 
+/// Reads a backup, or says what its last reading showed and when that was, if nobody touched it since.
+fn read(
+    path: &Path,
+    wanted: Wanted,
+    memory: Option<Remembered>,
+) -> Result<(BackupFacts, Option<Timestamp>), BackupError> {
+    let Some(memory) = memory else {
+        return inspect_backup(path, wanted).map(|facts| (facts, None));
+    };
+    if let Some((facts, since)) = memory.get(path, wanted) {
+        return Ok((facts, Some(since)));
+    }
+    let before = stamp(path);
+    let facts = inspect_backup(path, wanted)?;
+    if let Ok(before) = before {
+        // A memory that cannot be written costs the next run a reading, and nothing else.
+        let _ = memory.put(&facts, wanted, &before, Timestamp::now());
+    }
+    Ok((facts, None))
+}
+
+pub(super) const fn wanted(method: &Method) -> Wanted {
+    match method {
+        Method::PostgresDump { .. } => Wanted::PostgresDump,
+        Method::PostgresGlobals { .. } => Wanted::PostgresGlobals,
+        Method::PostgresBaseBackup { .. } => Wanted::PostgresBase,
+        Method::PgBackRest { .. } => Wanted::PgBackRest,
+        Method::MariadbDump { .. } => Wanted::MariadbDump,
+        Method::MariadbBackup { .. } => Wanted::MariadbBackup,
+        Method::RedisRdb => Wanted::RedisRdb,
+        Method::RedisAof => Wanted::RedisAof,
+        Method::Sqlite { .. } => Wanted::Sqlite,
+        Method::Archive => Wanted::Archive,
+        Method::Restic(_) => Wanted::Restic,
+        Method::Borg(_) => Wanted::Borg,
+        Method::Rootfs => Wanted::Rootfs,
+        Method::Command { .. } => Wanted::Any,
+    }
+}
+
 async fn connect(run: &mut Run) -> Result<(), Bad> {
     let engine = Engine::connect(run.order.docker_host.as_deref()).await?;
     let facts = engine.facts().await?;
     let now = Timestamp::now();
     let swept = engine.sweep(now).await?;
-    let bases = BaseStore::sweep(&engine, now).await?;
+    let bases = shelf::sweep(&engine, now).await?;
     if !swept.removed.is_empty() || bases > 0 {
         run.recorder.emit(EventKind::Note {
             stage: Stage::Preflight,

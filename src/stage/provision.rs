@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use super::Bad;
 use super::isolate::{Moment, Outside};
 use super::run::Run;
+use crate::backup::BackupFacts;
 use crate::engine::{EngineError, ImageFacts, Obtained, Purpose};
 use crate::event::{EventKind, Output, Owner, Stage};
-use crate::plan::model::Image;
+use crate::plan::model::{Image, Target};
+use crate::restore::rootfs::Imported;
 use crate::staging::{Ground, Staging, StagingNetwork};
 use crate::state::{BaseStore, Branching, StateStore};
 
@@ -28,10 +30,11 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let network =
         async { StagingNetwork::open(&ground, &agent_image, run.order.without_isolation).await };
     let state = probe(&ground, &agent_image, run.order.branching);
-    let images = images(&ground);
+    let images = images(&ground, &run.backups);
     let outside = Outside::open(&ground, &agent_image, Moment::Before);
     let (network, state, images, outside) = tokio::join!(network, state, images, outside);
-    let (network, state, images) = (network?, state?, images?);
+    let (network, state, (images, imported)) = (network?, state?, images?);
+    run.imported = imported;
     run.outside = Some(outside?);
     ground.recorder.emit(EventKind::EngineFound {
         version: ground.facts.version.clone(),
@@ -40,7 +43,11 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         branches: state.branching.name().to_owned(),
     });
     run.staging = Some(Staging {
-        bases: BaseStore::new(ground.engine.clone(), ground.labels.clone()),
+        bases: BaseStore::new(
+            ground.engine.clone(),
+            ground.labels.clone(),
+            agent_image.clone(),
+        ),
         ground,
         agent_image,
         network,
@@ -91,10 +98,24 @@ pub(super) async fn empty_volume(ground: &Ground) -> Result<crate::state::Frozen
     Ok(crate::state::Frozen::of(&empty))
 }
 
+/// The services' images, and how those came to be there that backups make, by the restore's index.
+type Images = (BTreeMap<String, ImageFacts>, BTreeMap<usize, Imported>);
+
 /// One image after the other: builds share layers, and the second finds what the first has made.
-async fn images(ground: &Ground) -> Result<BTreeMap<String, ImageFacts>, Bad> {
+/// A service that a root filesystem is restored into has the image that the backup makes.
+async fn images(ground: &Ground, backups: &[BackupFacts]) -> Result<Images, Bad> {
     let mut images = BTreeMap::new();
+    let mut imported = BTreeMap::new();
     for service in &ground.plan.stack.services {
+        let into = Target::Image(service.name.clone());
+        let mut restores = ground.plan.restores.iter().zip(backups).enumerate();
+        let rootfs = restores.find(|(_, (restore, _))| restore.into == into);
+        if let Some((member, (restore, facts))) = rootfs {
+            let (image, how) = crate::restore::rootfs::import(ground, restore, facts).await?;
+            images.insert(service.name.clone(), image);
+            imported.insert(member, how);
+            continue;
+        }
         let facts = image(
             ground,
             &format!("service `{}`", service.name),
@@ -106,7 +127,7 @@ async fn images(ground: &Ground) -> Result<BTreeMap<String, ImageFacts>, Bad> {
     if let (Some(bastion), Some(_)) = (&ground.plan.bastion, &ground.plan.package) {
         image(ground, "the bastion", &bastion.image).await?;
     }
-    Ok(images)
+    Ok((images, imported))
 }
 
 /// Makes sure that one image is present; what a pull or a build says goes to the reader as it comes.

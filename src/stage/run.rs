@@ -9,15 +9,19 @@ use jiff::Timestamp;
 use super::Bad;
 use super::isolate::Outside;
 use super::schema::Schemas;
+use crate::backup::BackupFacts;
+use crate::backup::remembered::Remembered;
 use crate::check::model::BaselineSeen;
+use crate::check::source::SourceManifest;
 use crate::event::{Case, CaseStatus, EventKind, Mode, Owner, Stage};
 use crate::package::OpenedPackage;
 use crate::plan::model::Plan;
 use crate::report::Recorder;
 use crate::report::files::RunFolder;
-use crate::restore::BackupFacts;
+use crate::restore::rootfs::Imported;
+use crate::secret::Secrets;
 use crate::staging::{AgentBinary, Blueprint, Generation, Ground, Staging};
-use crate::state::{Branching, Frozen};
+use crate::state::{Base, Branching, Frozen};
 
 /// What to do with staging at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +59,18 @@ pub struct Order {
     pub expires: Timestamp,
     /// Where record, logs and reports lie.
     pub dir: PathBuf,
+    /// What earlier readings of backups showed.
+    pub remembered: Remembered,
+    /// Feeds damaged copies of the backups as well, which have to be seen to be bad.
+    pub prove: bool,
+    /// What the secrets that the plan names stand for.
+    pub secrets: Secrets,
+    /// From a restore's name to the sizes of its backup in earlier passed runs, in bytes, the newest first.
+    pub earlier_sizes: BTreeMap<String, Vec<u64>>,
     /// How to make branches; `None` finds out what the engine can do.
     pub branching: Option<Branching>,
+    /// Bytes that bases may take up on the engine's disks; beyond it the least recently used go.
+    pub bases_limit: Option<u64>,
     /// Leaves the isolation option of the network out, so that the isolate stage can be seen to fail.
     pub without_isolation: bool,
 }
@@ -95,8 +109,14 @@ pub struct Run {
     pub backups: Vec<BackupFacts>,
     /// From provision.
     pub staging: Option<Staging>,
+    /// From provision: the images that backups made, by the restore's index.
+    pub imported: BTreeMap<usize, Imported>,
     /// From provision, for the stage that follows it.
     pub(crate) outside: Option<Outside>,
+    /// From preflight: what was taken at the sources of backups, by the restore's index.
+    pub sources: BTreeMap<usize, SourceManifest>,
+    /// From restore: the bases that serve.
+    pub bases: Vec<Base>,
     /// From restore: what the baseline's volumes branch from, by the stack's names for them.
     pub frozen: BTreeMap<String, Frozen>,
     /// From isolate, where every base is there already: the baseline's containers, made and not started, and what
@@ -128,7 +148,10 @@ impl Run {
             ground: None,
             backups: Vec::new(),
             staging: None,
+            imported: BTreeMap::new(),
             outside: None,
+            sources: BTreeMap::new(),
+            bases: Vec::new(),
             frozen: BTreeMap::new(),
             warm: None,
             generation: None,

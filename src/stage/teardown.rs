@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::Bad;
 use super::run::{Keep, Run};
+use crate::engine::EngineError;
 use crate::event::{EventKind, Owner};
-use crate::staging::Generation;
+use crate::staging::{Generation, Ground};
+use crate::state::shelf::{self, Beyond, Removed};
 use crate::verdict::{Outcome, Verdict};
 
 /// Runs the stage.
@@ -21,6 +25,12 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     // A stage that was broken off may have asked for something that the engine is still making.
     ground.engine.all_made().await;
     let bases = run.staging.as_ref().map(|staging| staging.bases.clone());
+    // While this run still stands on its own: what it has just used is the last that should go.
+    if let (Some(limit), Some(_)) = (run.order.bases_limit, &bases)
+        && let Err(error) = make_room(&ground, limit).await
+    {
+        ground.note(error.to_string());
+    }
     if keep && let Some(bases) = &bases {
         // Half-restored volumes are nobody's. Where a server still runs on one, the next sweep finds both.
         if let Err(error) = bases.abandon().await {
@@ -57,6 +67,24 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         ),
     )
     .with_help("`rehearse sweep` removes them as soon as the engine lets it"))
+}
+
+/// Removes the least recently used bases beyond the limit. That some are left is no fault of the run.
+async fn make_room(ground: &Ground, limit: u64) -> Result<(), EngineError> {
+    let now = Timestamp::now();
+    let bases = shelf::list(&ground.engine, now).await?;
+    for base in shelf::beyond(&bases, Beyond::Bytes(limit), now) {
+        let key = &base.key;
+        ground.note(match shelf::remove(&ground.engine, key).await? {
+            Removed::Gone => format!(
+                "removed base {key} of {}, last used {:.0}: bases take up more than --bases-limit",
+                base.rehearsal, base.used
+            ),
+            Removed::InUse(runs) => format!("left base {key}: {} stands on it", runs.join(", ")),
+            Removed::Partly(cause) => format!("not all of base {key} could be removed: {cause}"),
+        });
+    }
+    Ok(())
 }
 
 /// Leaves up what the deploy left (the rollback was proved on branches of its own), marked as kept.

@@ -1,12 +1,14 @@
 //! One generation of services: containers and the branches they write to, started in dependency order.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::watch;
 
 use super::{Blueprint, Running, Staging, StartError};
 use crate::engine::{EngineError, VolumeAt};
+use crate::event::EventKind;
 use crate::plan::model::Condition;
 use crate::state::{Branch, Frozen};
 
@@ -69,10 +71,15 @@ impl Staging {
                 .collect(),
             one_shots,
         };
+        let begun = Instant::now();
         match self.state.branch(frozen, name).await {
             Ok(branches) => generation.branches = branches,
             Err(error) => return Err((generation, error.into())),
         }
+        self.ground.recorder.emit(EventKind::Measured {
+            what: "branch".to_owned(),
+            seconds: begun.elapsed().as_secs_f64(),
+        });
         let created = try_join_all(
             generation
                 .services

@@ -1,44 +1,26 @@
 //! Bases: the frozen results of restores, addressed by content.
 //!
 //! A base is one or more plain volumes and, made last, one small volume whose labels say that it is complete and
-//! what is known of it. Volume labels cannot change, so there is no state in between: without that last volume
+//! what is known of it: the *seal*. Volume labels cannot change, so there is no state in between: without its seal
 //! there is no base. Until then the volumes name the run that fills them, and are swept when it is dead.
+//!
+//! Who uses a base says so first and looks then; who removes one says so first and then looks who uses it
+//! ([`super::shelf`]). So at least one of two that meet sees the other.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
+use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 
+use super::key::{
+    AT, BaseKey, CLAIM, FACT, GOING, KEY, SEALED, SECONDS, STAMPS, STANDS_ON, USED, VOLUMES, label,
+    promised,
+};
+use super::stamp::{Broken, difference, stamps};
+use crate::agent::protocol::Stamp;
 use crate::engine::{BASE_RUN, Engine, EngineError, Labels, Purpose, VolumeFacts, is_dead};
-
-/// The content address of a base.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BaseKey(String);
-
-impl BaseKey {
-    /// From everything that decides what a restore produces: backup digests, restore specification, image ids,
-    /// and the version of our own procedure.
-    pub fn of(parts: &[&str]) -> Self {
-        // Lengths keep ("ab", "c") and ("a", "bc") apart.
-        let mut text = format!("rehearse base {PROCEDURE}\n");
-        for part in parts {
-            text.push_str(&format!("{}:{part}\n", part.len()));
-        }
-        let digest = crate::digest::sha256(text);
-        Self(digest.trim_start_matches("sha256:")[..24].to_owned())
-    }
-
-    /// As shown and as part of names.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Changes whenever the same backup would be restored to something else than before.
-const PROCEDURE: u32 = 1;
-
-const KEY: &str = "rehearse.base";
-const VOLUMES: &str = "rehearse.base.volumes";
-const FACT: &str = "rehearse.base.fact.";
 
 /// A complete base.
 #[derive(Clone, Debug)]
@@ -49,36 +31,193 @@ pub struct Base {
     pub volumes: BTreeMap<String, VolumeFacts>,
     /// What the restore learned, for the checks that depend on the time of day (`data_as_of`) and for the reader.
     pub facts: BTreeMap<String, String>,
+    /// Seconds that the restore took.
+    pub seconds: f64,
+}
+
+/// What is there under a key.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// A base that is as it was sealed.
+    Intact(Base),
+    /// Nothing, or something that another run or a sweep is at work on.
+    Absent,
+    /// A base that is not used, and why.
+    Broken(Broken),
 }
 
 /// Finds and makes bases.
 #[derive(Clone, Debug)]
 pub struct BaseStore {
-    engine: Engine,
-    labels: Labels,
+    pub(super) engine: Engine,
+    pub(super) labels: Labels,
+    pub(super) agent_image: String,
+    /// What this run has looked at: it says that it stands on them, so nobody removes them, and looking once is enough.
+    intact: Arc<Mutex<BTreeMap<BaseKey, Base>>>,
 }
 
 impl BaseStore {
-    /// For one run.
-    pub const fn new(engine: Engine, labels: Labels) -> Self {
-        Self { engine, labels }
+    /// For one run, whose helpers are made of `agent_image`.
+    pub fn new(engine: Engine, labels: Labels, agent_image: String) -> Self {
+        Self {
+            engine,
+            labels,
+            agent_image,
+            intact: Arc::default(),
+        }
     }
 
-    /// A complete base with this key; `None` where there is none, or one of its volumes is gone.
+    /// The bases with these keys that are complete and untouched. From now on nobody removes them before this run ends,
+    /// and asking again costs nothing. One helper container looks at all of them.
     ///
     /// # Errors
     /// When the engine does not answer.
-    pub async fn find(&self, key: &BaseKey) -> Result<Option<Base>, EngineError> {
-        let Some(seal) = self.engine.volume(&seal_name(key)).await? else {
+    pub async fn intact(&self, keys: &[BaseKey]) -> Result<BTreeMap<BaseKey, Base>, EngineError> {
+        let found = self.look(keys, false).await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|(key, found)| match found {
+                Found::Intact(base) => Some((key, base)),
+                Found::Absent | Found::Broken(_) => None,
+            })
+            .collect())
+    }
+
+    /// The volumes of these bases, by the stack's names, if all of them are sealed: not to be trusted before
+    /// [`Self::intact`] says so, but good to prepare on beside it.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn promised(
+        &self,
+        keys: &[BaseKey],
+    ) -> Result<Option<BTreeMap<String, VolumeFacts>>, EngineError> {
+        try_join_all(keys.iter().map(|key| self.stand_on(key))).await?;
+        let mut volumes = BTreeMap::new();
+        for seal in try_join_all(keys.iter().map(|key| self.sealed(key))).await? {
+            match seal {
+                Some(seal) if seal.missing.is_none() => volumes.extend(seal.base.volumes),
+                Some(_) | None => return Ok(None),
+            }
+        }
+        Ok(Some(volumes))
+    }
+
+    /// What is there, as [`Self::intact`]; `claimed` says that this run alone may restore or unseal what is asked for.
+    pub(super) async fn look(
+        &self,
+        keys: &[BaseKey],
+        claimed: bool,
+    ) -> Result<BTreeMap<BaseKey, Found>, EngineError> {
+        let mut found = BTreeMap::new();
+        let mut unknown = Vec::new();
+        {
+            let known = self.intact.lock().unwrap_or_else(PoisonError::into_inner);
+            for key in keys {
+                match known.get(key) {
+                    Some(base) => {
+                        found.insert(key.clone(), Found::Intact(base.clone()));
+                    }
+                    None => unknown.push(key),
+                }
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(found);
+        }
+        try_join_all(unknown.iter().map(|key| self.stand_on(key))).await?;
+        let busy = self.busy(claimed).await?;
+        let mut sealed = Vec::new();
+        for (key, seal) in unknown
+            .iter()
+            .zip(try_join_all(unknown.iter().map(|key| self.sealed(key))).await?)
+        {
+            match seal {
+                Some(seal) if !busy.contains(key) => sealed.push(seal),
+                Some(_) | None => {
+                    found.insert((*key).clone(), Found::Absent);
+                }
+            }
+        }
+        let (seen, used) = tokio::join!(
+            self.stamps_of(&sealed),
+            join_all(sealed.iter().map(|seal| self.record_use(&seal.base.key)))
+        );
+        // That the time of a use could not be written down must not keep a base from being used.
+        drop(used);
+        let mut known = self.intact.lock().unwrap_or_else(PoisonError::into_inner);
+        for (seal, seen) in sealed.into_iter().zip(seen?) {
+            let key = seal.base.key.clone();
+            let broken = seal
+                .missing
+                .clone()
+                .or_else(|| difference(&seal.stamps, &seen));
+            found.insert(
+                key.clone(),
+                match broken {
+                    Some(what) => Found::Broken(what),
+                    None => {
+                        known.insert(key, seal.base.clone());
+                        Found::Intact(seal.base)
+                    }
+                },
+            );
+        }
+        Ok(found)
+    }
+
+    /// Says that this run stands on a base, for as long as it has anything in the engine. The engine itself does not know:
+    /// a container with an overlay volume does not count as a user of the volumes below.
+    async fn stand_on(&self, key: &BaseKey) -> Result<(), EngineError> {
+        let name = format!("rehearse-{}-stands-on-{key}", self.labels.run());
+        self.engine
+            .create_volume(&name, &self.labels, Purpose::Run, label(STANDS_ON, key))
+            .await?;
+        Ok(())
+    }
+
+    /// The keys that others are at work on: they restore it or remove it. For who holds a claim and has awaited the
+    /// removals that were under way nobody is: a later remover sees that this run stands on the base.
+    async fn busy(&self, claimed: bool) -> Result<Vec<BaseKey>, EngineError> {
+        if claimed {
+            return Ok(Vec::new());
+        }
+        let now = Timestamp::now();
+        let (claims, going) = tokio::try_join!(
+            self.engine.claims_with(CLAIM),
+            self.engine.volumes_with(GOING)
+        )?;
+        let restoring = claims
+            .iter()
+            .filter(|claim| !is_dead(&claim.labels, now))
+            .filter_map(|claim| BaseKey::from_label(&claim.labels, CLAIM));
+        let going = going
+            .iter()
+            .filter(|going| !is_dead(&going.labels, now))
+            .filter_map(|going| BaseKey::from_label(&going.labels, GOING));
+        Ok(restoring.chain(going).collect())
+    }
+
+    /// What a seal promises, and what of it is there.
+    async fn sealed(&self, key: &BaseKey) -> Result<Option<Sealed>, EngineError> {
+        let Some(seal) = self.engine.volume(&key.seal()).await? else {
             return Ok(None);
         };
+        let names = promised(&seal.labels);
+        let there = try_join_all(names.iter().map(|(_, name)| self.engine.volume(name))).await?;
         let mut volumes = BTreeMap::new();
-        for (volume, name) in promised(&seal.labels) {
-            match self.engine.volume(&name).await? {
+        let mut missing = None;
+        for ((volume, name), facts) in names.into_iter().zip(there) {
+            match facts {
                 Some(facts) => {
                     volumes.insert(volume, facts);
                 }
-                None => return Ok(None),
+                None => {
+                    missing = Some(Broken {
+                        volume,
+                        what: format!("the engine has no volume `{name}` any more"),
+                    });
+                }
             }
         }
         let facts = seal
@@ -89,26 +228,79 @@ impl BaseStore {
                 Some((fact.to_owned(), value.clone()))
             })
             .collect();
-        Ok(Some(Base {
-            key: key.clone(),
-            volumes,
-            facts,
+        Ok(Some(Sealed {
+            base: Base {
+                key: key.clone(),
+                volumes,
+                facts,
+                seconds: super::shelf::number(&seal.labels, SECONDS),
+            },
+            stamps: super::shelf::stamps_of(&seal.labels),
+            missing,
         }))
     }
 
-    /// The plain volume that a restore fills. Two runs that restore the same base fill volumes of their own.
+    /// In the order given, what the volumes of each look like now; nothing of those that are not complete.
+    async fn stamps_of(
+        &self,
+        sealed: &[Sealed],
+    ) -> Result<Vec<BTreeMap<String, Result<Stamp, String>>>, EngineError> {
+        let whole = sealed.iter().filter(|seal| seal.missing.is_none());
+        let volumes: Vec<&VolumeFacts> =
+            whole.flat_map(|seal| seal.base.volumes.values()).collect();
+        let Some(first) = volumes.first() else {
+            return Ok(vec![BTreeMap::new(); sealed.len()]);
+        };
+        let name = format!("rehearse-{}-looks-at-{}", self.labels.run(), first.name);
+        let mut seen = stamps(
+            &self.engine,
+            &self.labels,
+            &self.agent_image,
+            name,
+            &volumes,
+        )
+        .await?
+        .into_iter();
+        Ok(sealed
+            .iter()
+            .map(|seal| match seal.missing {
+                Some(_) => BTreeMap::new(),
+                None => seal.base.volumes.keys().cloned().zip(&mut seen).collect(),
+            })
+            .collect())
+    }
+
+    /// Writes down that a base was used now. Labels cannot change, so each use is a small volume of its own, and
+    /// removes the older ones. Two at once may both stay, or the older one goes: never the newest.
+    async fn record_use(&self, key: &BaseKey) -> Result<(), EngineError> {
+        let now = Timestamp::now();
+        let mut more = label(USED, key);
+        more.extend(label(AT, now));
+        let name = key.named(&format!("used-{}", self.labels.run()));
+        self.engine
+            .create_volume(&name, &self.labels, Purpose::Base, more)
+            .await?;
+        let all = self.engine.volumes_with(&format!("{USED}={key}")).await?;
+        let older = all
+            .iter()
+            .filter(|used| super::shelf::time(&used.labels, AT).is_none_or(|at| at < now));
+        try_join_all(older.map(|used| self.engine.remove_volume(&used.name))).await?;
+        Ok(())
+    }
+
+    /// The plain volume that a restore fills. Each run fills volumes of its own.
     ///
     /// # Errors
     /// When the engine refuses.
     pub async fn open(&self, key: &BaseKey, volume: &str) -> Result<VolumeFacts, EngineError> {
-        let name = volume_name(key, volume, self.labels.run());
-        let more = HashMap::from([(KEY.to_owned(), key.as_str().to_owned())]);
+        let (volume, run) = (super::slug(volume), super::slug(self.labels.run()));
+        let name = key.named(&format!("{volume}-{run}"));
         self.engine
-            .create_volume(&name, &self.labels, Purpose::Base, more)
+            .create_volume(&name, &self.labels, Purpose::Base, label(KEY, key))
             .await
     }
 
-    /// Declares a base complete. Nothing may write to its volumes from now on.
+    /// Declares a base complete whose restore began at `begun`. Nothing may write to its volumes from now on.
     ///
     /// # Errors
     /// When the engine refuses.
@@ -117,124 +309,110 @@ impl BaseStore {
         key: &BaseKey,
         volumes: BTreeMap<String, VolumeFacts>,
         facts: BTreeMap<String, String>,
+        begun: Instant,
     ) -> Result<Base, EngineError> {
+        let seconds = begun.elapsed().as_secs_f64();
+        let all: Vec<&VolumeFacts> = volumes.values().collect();
+        let name = format!("rehearse-{}-stamps-{key}", self.labels.run());
+        let mut stamped = BTreeMap::new();
+        let seen = stamps(&self.engine, &self.labels, &self.agent_image, name, &all).await?;
+        for (volume, stamp) in volumes.keys().zip(seen) {
+            let stamp = stamp.map_err(|cause| {
+                EngineError::new(format!("look at what was restored into `{volume}`"), cause)
+            })?;
+            stamped.insert(volume.clone(), stamp);
+        }
         let names: Vec<String> = volumes
             .iter()
             .map(|(volume, facts)| format!("{volume}={}", facts.name))
             .collect();
-        let mut more = HashMap::from([(VOLUMES.to_owned(), names.join(","))]);
+        let mut more = HashMap::from([
+            (SEALED.to_owned(), key.to_string()),
+            (VOLUMES.to_owned(), names.join(",")),
+            (
+                STAMPS.to_owned(),
+                serde_json::to_string(&stamped).unwrap_or_default(),
+            ),
+            (AT.to_owned(), Timestamp::now().to_string()),
+            (SECONDS.to_owned(), format!("{seconds:.3}")),
+        ]);
         for (fact, value) in &facts {
             more.insert(format!("{FACT}{fact}"), value.clone());
         }
-        // A broken base, one of whose volumes is gone, must not keep its place.
-        if self.find(key).await?.is_none() {
-            self.engine.remove_volume(&seal_name(key)).await?;
-        }
         let seal = self
             .engine
-            .create_volume(&seal_name(key), &self.labels, Purpose::Base, more)
+            .create_volume(&key.seal(), &self.labels, Purpose::Base, more)
             .await?;
         let ours = promised(&seal.labels)
             .iter()
             .all(|(volume, name)| volumes.get(volume).is_some_and(|own| own.name == *name));
-        if ours {
-            return Ok(Base {
-                key: key.clone(),
-                volumes,
-                facts,
-            });
+        if !ours {
+            // Only where this run's claim was taken for a dead one's, because its expiry is over: the engine gave us the
+            // seal of who restored in its place, and that base serves.
+            self.remove_unsealed(&[self.labels.run().to_owned()], |labels| {
+                self.is_mine(labels)
+            })
+            .await?;
+            return self
+                .intact(std::slice::from_ref(key))
+                .await?
+                .remove(key)
+                .ok_or_else(|| {
+                    EngineError::new(
+                        format!("seal base {key}"),
+                        "another run sealed it first and it is not intact",
+                    )
+                });
         }
-        // Another run sealed the same base in the meantime: the engine gave us its seal, and its base serves.
-        self.abandon().await?;
-        self.find(key).await?.ok_or_else(|| {
-            EngineError::new(
-                format!("seal base {}", key.as_str()),
-                "another run sealed it first and its volumes are gone",
-            )
-        })
+        // That the time of a use could not be written down takes nothing from the base: then the seal's own time counts.
+        let _ = self.record_use(key).await;
+        let base = Base {
+            key: key.clone(),
+            volumes,
+            facts,
+            seconds,
+        };
+        let mut known = self.intact.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(key.clone(), base.clone());
+        Ok(base)
     }
 
-    /// Removes what this run restored and did not seal.
+    pub(super) fn is_mine(&self, labels: &HashMap<String, String>) -> bool {
+        labels
+            .get(BASE_RUN)
+            .is_some_and(|made_by| made_by == self.labels.run())
+    }
+
+    /// Gives up this run's claims and removes what it restored and did not seal.
     ///
     /// # Errors
     /// When something still uses it.
     pub async fn abandon(&self) -> Result<(), EngineError> {
-        let run = self.labels.run();
-        self.remove_unsealed(|labels| labels.get(BASE_RUN).is_some_and(|made_by| made_by == run))
-            .await?;
+        for claim in self.engine.claims_with(CLAIM).await? {
+            if self.is_mine(&claim.labels) {
+                self.engine.remove_container(&claim.id).await?;
+            }
+        }
+        self.remove_unsealed(&[self.labels.run().to_owned()], |labels| {
+            self.is_mine(labels)
+        })
+        .await?;
         Ok(())
-    }
-
-    /// Removes what dead runs restored and did not seal, and returns how many volumes that were.
-    ///
-    /// # Errors
-    /// When something still uses it.
-    pub async fn sweep(engine: &Engine, now: Timestamp) -> Result<usize, EngineError> {
-        let labels = Labels::new("sweep", "sweep", now, now);
-        let store = Self::new(engine.clone(), labels);
-        store.remove_unsealed(|labels| is_dead(labels, now)).await
     }
 
     async fn remove_unsealed(
         &self,
+        ours: &[String],
         mine: impl Fn(&HashMap<String, String>) -> bool,
     ) -> Result<usize, EngineError> {
-        let all = self.engine.volumes_with(KEY).await?;
-        let sealed: Vec<String> = self
-            .engine
-            .volumes_with(VOLUMES)
-            .await?
-            .iter()
-            .flat_map(|seal| promised(&seal.labels))
-            .map(|(_, name)| name)
-            .collect();
-        let mut removed = 0;
-        for volume in all {
-            if !sealed.contains(&volume.name) && mine(&volume.labels) {
-                self.engine.remove_volume(&volume.name).await?;
-                removed += 1;
-            }
-        }
-        Ok(removed)
+        super::shelf::remove_unsealed(&self.engine, Timestamp::now(), ours, mine).await
     }
 }
 
-/// From the stack's volume to the engine's, as a seal's label says it.
-fn promised(labels: &HashMap<String, String>) -> Vec<(String, String)> {
-    labels
-        .get(VOLUMES)
-        .into_iter()
-        .flat_map(|list| list.split(','))
-        .filter_map(|pair| {
-            let (volume, name) = pair.rsplit_once('=')?;
-            Some((volume.to_owned(), name.to_owned()))
-        })
-        .collect()
-}
-
-fn seal_name(key: &BaseKey) -> String {
-    format!("rehearse-base-{}-sealed", key.as_str())
-}
-
-fn volume_name(key: &BaseKey, volume: &str, run: &str) -> String {
-    format!(
-        "rehearse-base-{}-{}-{}",
-        key.as_str(),
-        super::branch::slug(volume),
-        super::branch::slug(run)
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::BaseKey;
-
-    #[test]
-    fn a_key_depends_on_every_part_and_on_where_parts_end() {
-        let key = BaseKey::of(&["ab", "c"]);
-        assert_eq!(key, BaseKey::of(&["ab", "c"]));
-        for other in [&["a", "bc"][..], &["ab"], &["ab", "c", ""], &["c", "ab"]] {
-            assert_ne!(key, BaseKey::of(other), "{other:?}");
-        }
-    }
+/// What a seal says.
+struct Sealed {
+    base: Base,
+    stamps: BTreeMap<String, Stamp>,
+    /// A volume that is gone.
+    missing: Option<Broken>,
 }

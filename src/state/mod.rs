@@ -6,7 +6,14 @@
 
 mod base;
 mod branch;
+mod claim;
+mod key;
+pub mod shelf;
+mod stamp;
 
-pub use base::{Base, BaseKey, BaseStore};
+pub use base::{Base, BaseStore};
 pub use branch::{Branch, Branching, Frozen, StateStore};
 pub(crate) use branch::{agent, slug};
+pub use claim::{Claim, News, Obtain};
+pub use key::BaseKey;
+pub use stamp::Broken;

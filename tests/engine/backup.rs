@@ -34,7 +34,7 @@ fn plain(table: &str, middle: &str) -> String {
     )
 }
 
-fn gz(content: &[u8]) -> Vec<u8> {
+pub(crate) fn gz(content: &[u8]) -> Vec<u8> {
     let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     out.write_all(content).expect("memory");
     out.finish().expect("memory")
@@ -263,7 +263,7 @@ fn good_backups_of_every_form_are_restored_and_checked() {
 }
 
 /// A folder, a file with an owner of its own, and a link.
-fn archive(content: &str) -> Vec<u8> {
+pub(crate) fn archive(content: &str) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let header = |kind: tar::EntryType, mode: u32, size: u64| {
         let mut header = tar::Header::new_gnu();

@@ -150,7 +150,7 @@ impl Drop for Turn {
 pub(crate) struct Place {
     dir: TempDir,
     name: String,
-    _turn: Turn,
+    _turn: Option<Turn>,
 }
 
 impl Place {
@@ -164,7 +164,16 @@ impl Place {
         Self {
             dir: tempfile::tempdir().expect("a temporary folder"),
             name: format!("t-{test}-{}", std::process::id()),
-            _turn: turn,
+            _turn: Some(turn),
+        }
+    }
+
+    /// A second place for a test, in the turn of its first one.
+    pub(crate) fn beside(_first: &Self, test: &str) -> Self {
+        Self {
+            dir: tempfile::tempdir().expect("a temporary folder"),
+            name: format!("t-{test}-{}", std::process::id()),
+            _turn: None,
         }
     }
 

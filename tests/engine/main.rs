@@ -4,15 +4,30 @@
 //! makes what is missing (`rehearse demo --prepare`).
 
 mod backup;
+mod bases;
 mod chinook;
+mod command;
 mod common;
 mod crash;
 mod exit_codes;
+mod history;
 mod isolation;
 mod junit;
+mod manifest;
+mod mariadb;
+mod postgres_dumps;
+mod postgres_physical;
+mod postgres_source;
+mod prove;
+mod redis;
 mod release;
+mod repositories;
+mod rootfs;
 mod shapes;
+mod sqlite;
 mod stack;
 mod stages;
 mod staging;
+mod trouble;
 mod unassisted;
+mod workshop;

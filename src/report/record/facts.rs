@@ -43,6 +43,23 @@ pub struct BaseFacts {
     pub reused: bool,
 }
 
+/// A backup of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RestoreFacts {
+    /// The restore's name.
+    pub restore: String,
+    /// What the backup is.
+    pub format: String,
+    /// Bytes of the backup as it lies there.
+    pub size: u64,
+    /// Seconds that the restore took; those of the earlier one where it was taken.
+    pub seconds: f64,
+    /// The time of the newest data, where it could be told.
+    pub as_of: Option<Timestamp>,
+    /// True when an identical earlier restore served.
+    pub reused: bool,
+}
+
 /// A stage of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageFacts {

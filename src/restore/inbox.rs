@@ -1,0 +1,156 @@
+//! A volume with the backups, for the tools that restore them.
+
+use super::Job;
+use crate::backup::open_decompressed;
+use crate::engine::{Attach, ContainerSpec, EngineError, HostPaths, Modes, Purpose, VolumeAt};
+use crate::event::{EventKind, Stage};
+use crate::staging::Staging;
+
+/// Where it is mounted in the containers of tools.
+pub(super) const INBOX: &str = "/rehearse-backup";
+
+/// A volume with the backups, named by their index: a file without its compression, or a folder as it is.
+#[derive(Debug)]
+pub struct Inbox {
+    volume: String,
+}
+
+impl Inbox {
+    /// Copies the backups into a new volume. `name` becomes part of its name.
+    ///
+    /// # Errors
+    /// When a backup cannot be read any more, or the engine refuses.
+    pub async fn fill(
+        staging: &Staging,
+        name: &str,
+        jobs: &[Job<'_>],
+    ) -> Result<Self, EngineError> {
+        let ground = &staging.ground;
+        let volume = ground.names.of(&format!("inbox-{name}"));
+        ground
+            .engine
+            .create_volume(&volume, &ground.labels, Purpose::Run, Default::default())
+            .await?;
+        let filler = ground.names.of(&format!("inbox-filler-{name}"));
+        let mut spec = ContainerSpec::new(&filler, &staging.agent_image, Attach::None);
+        spec.command = Some(crate::state::agent(&["idle"]));
+        spec.volumes = vec![VolumeAt {
+            volume: volume.clone(),
+            target: "/v".into(),
+            read_only: false,
+        }];
+        ground
+            .engine
+            .create_container(&spec, &ground.labels)
+            .await?;
+        for (index, job) in jobs.iter().enumerate() {
+            copy(staging, &filler, index, *job).await?;
+        }
+        ground.engine.remove_container(&filler).await?;
+        Ok(Self { volume })
+    }
+
+    /// Where the backup with an index lies in a container that has the inbox.
+    pub fn path(index: usize) -> String {
+        format!("{INBOX}/{index}")
+    }
+
+    /// As it is mounted, read-only.
+    pub fn mount(&self) -> VolumeAt {
+        VolumeAt {
+            volume: self.volume.clone(),
+            target: INBOX.into(),
+            read_only: true,
+        }
+    }
+
+    /// As it is mounted where a tool has to write into its copy: a lock beside a repository's data.
+    pub fn mount_writable(&self) -> VolumeAt {
+        VolumeAt {
+            read_only: false,
+            ..self.mount()
+        }
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// When something still uses it.
+    pub async fn remove(self, staging: &Staging) -> Result<(), EngineError> {
+        staging.ground.engine.remove_volume(&self.volume).await
+    }
+}
+
+async fn copy(
+    staging: &Staging,
+    filler: &str,
+    index: usize,
+    job: Job<'_>,
+) -> Result<(), EngineError> {
+    let engine = &staging.ground.engine;
+    let facts = job.facts.clone();
+    let progress = Counted {
+        recorder: std::sync::Arc::clone(&staging.ground.recorder),
+        what: format!("copy {} into staging", job.restore.name),
+        total: facts.decompressed,
+        done: 0,
+        told: 0,
+    };
+    if facts.path.is_dir() {
+        let paths = HostPaths {
+            source: facts.path,
+            target: format!("/v/{index}"),
+            owner: (0, 0),
+            mode: Modes::Set(0o644),
+        };
+        return engine.upload_paths(filler, paths).await;
+    }
+    engine
+        .upload_tar(filler, "/v", move |out| -> std::io::Result<()> {
+            let content = open_decompressed(&facts.path, facts.compression)?;
+            let mut header = tar::Header::new_gnu();
+            header.set_size(facts.decompressed);
+            header.set_mode(0o644);
+            header.set_mtime(0);
+            let mut tar = tar::Builder::new(out);
+            let content = Counting { content, progress };
+            tar.append_data(&mut header, index.to_string(), content)?;
+            tar.finish()
+        })
+        .await
+}
+
+/// How far a copy has come.
+struct Counted {
+    recorder: std::sync::Arc<crate::report::Recorder>,
+    what: String,
+    total: u64,
+    done: u64,
+    told: u64,
+}
+
+struct Counting<R> {
+    content: R,
+    progress: Counted,
+}
+
+impl<R: std::io::Read> std::io::Read for Counting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        /// Bytes between two words about it.
+        const STEP: u64 = 32 << 20;
+        let read = self.content.read(buffer)?;
+        let progress = &mut self.progress;
+        progress.done += read as u64;
+        if progress.done - progress.told >= STEP {
+            progress.told = progress.done;
+            progress.recorder.emit(EventKind::Progress {
+                stage: Stage::Restore,
+                what: progress.what.clone(),
+                done: progress.done,
+                total: Some(progress.total),
+                unit: "bytes".to_owned(),
+            });
+        }
+        Ok(read)
+    }
+}

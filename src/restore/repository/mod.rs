@@ -1,0 +1,283 @@
+//! Repositories of backup programs that keep snapshots: restic and Borg, into a volume.
+//!
+//! The repository is copied into staging, because both programs want to write their locks into it and because the one
+//! on this machine must never be touched. A lock that came along with the copy is not removed: whoever holds it is
+//! writing to the repository, so it could not be judged. All data is checked before anything is restored.
+//!
+//! What is restored is data: an absolute link or one with `..` stays one, in the volume. Device files are made too, as
+//! the container's root may; the engine's device cgroup keeps services from opening them.
+
+mod borg;
+mod restic;
+mod settle;
+
+use super::{Deadline, Inbox, Job, Site, Toolbox, Trouble, tool_image};
+use crate::engine::{EngineError, ExecOutcome, VolumeAt, VolumeFacts};
+use crate::event::{EventKind, Owner, Stage};
+use crate::plan::model::{Method, Repository, Tolerated};
+use crate::staging::Bad;
+
+pub use super::Told;
+
+/// Where the volume is mounted in the tool's container.
+const TARGET: &str = "/restore";
+/// In the volume, until what was restored is moved to its root.
+const STAGE: &str = "/restore/.rehearse-restore";
+
+/// The fact of a base that says how all data of the repository was checked.
+pub(super) const CHECKED: &str = "checked";
+/// The fact of a base that says what was restored from it.
+pub(super) const RESTORED: &str = "restored";
+
+/// Restores a snapshot of a repository into a volume.
+///
+/// # Errors
+/// With [`Owner::Backup`] where the repository does not hold, or holds nothing of what is wanted; a wrong password, a
+/// lock, a missing key or tool are somebody else's.
+pub async fn restore(site: Site<'_>, volume: &VolumeFacts, job: Job<'_>) -> Result<Told, Bad> {
+    let staging = site.staging;
+    let (repository, is_restic) = match &job.restore.method {
+        Method::Restic(repository) => (repository, true),
+        Method::Borg(repository) => (repository, false),
+        _ => return Err(super::not_built(&[job])),
+    };
+    let password = password(site, repository)?;
+    let image = tool_image::ensure(&staging.ground, repository.image.as_deref()).await?;
+    let label = job.restore.volume().unwrap_or(&job.restore.name);
+    let deadline = Deadline::of(site.limit, "limits.restore");
+    let inbox = Inbox::fill(staging, label, &[job]).await?;
+    let volumes = vec![
+        inbox.mount_writable(),
+        VolumeAt {
+            volume: volume.name.clone(),
+            target: TARGET.to_owned(),
+            read_only: false,
+        },
+    ];
+    let name = format!("repository-{label}");
+    let source = format!("restore {}", job.restore.name);
+    let mut tool = Toolbox::open(staging, &name, &image, volumes, source, deadline).await?;
+    let work = Work {
+        repository,
+        path: inside(repository)?,
+        at: Inbox::path(0),
+        tolerate: &job.restore.demands.tolerate,
+        name: &job.restore.name,
+    };
+    let result = if is_restic {
+        tool.environment = restic::environment(password);
+        restic::restore(&tool, &work).await
+    } else {
+        tool.environment = borg::environment(password);
+        borg::restore(&tool, &work).await
+    };
+    let removed: Result<(), EngineError> = async {
+        tool.close().await?;
+        inbox.remove(staging).await
+    }
+    .await;
+    // What the restore says matters more than that its container stayed: teardown removes it.
+    let told = result?;
+    removed?;
+    Ok(told)
+}
+
+/// One restore from a repository.
+struct Work<'a> {
+    repository: &'a Repository,
+    /// The folder in the snapshot, without slashes around it; empty is its root.
+    path: String,
+    /// The copy of the repository.
+    at: String,
+    tolerate: &'a [Tolerated],
+    name: &'a str,
+}
+
+fn password<'s>(site: Site<'s>, repository: &Repository) -> Result<Option<&'s str>, Bad> {
+    let Some(secret) = &repository.password else {
+        return Ok(None);
+    };
+    site.secrets.get(secret).map(Some).ok_or_else(|| {
+        Bad::new(
+            Owner::Engine,
+            format!("the secret {secret} was not read (a defect of rehearse)"),
+        )
+    })
+}
+
+fn inside(repository: &Repository) -> Result<String, Bad> {
+    let path = repository.path.as_deref().unwrap_or_default();
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
+    if parts.contains(&"..") {
+        return Err(Bad::new(
+            Owner::Staging,
+            format!("`path: {path}` of a repository must not contain `..`"),
+        )
+        .with_help("write the path as the backup job had it"));
+    }
+    Ok(parts.join("/"))
+}
+
+/// Says which of the phases begins; the tools themselves are silent for hours.
+fn begins(tool: &Toolbox<'_>, what: &str) {
+    tool.staging.ground.recorder.emit(EventKind::Progress {
+        stage: Stage::Restore,
+        what: format!("{}: {what}", tool.source),
+        done: 0,
+        total: None,
+        unit: "bytes".to_owned(),
+    });
+}
+
+/// Why a tool that reads a repository failed: what was in its way, else the repository. `telling` are words of the
+/// lines that say more than the last one.
+fn failed(
+    tool: &Toolbox<'_>,
+    program: &str,
+    outcome: &ExecOutcome,
+    telling: &[&str],
+    helped: &str,
+) -> Bad {
+    let text = format!("{}\n{}", outcome.stderr, outcome.stdout);
+    let said = text
+        .lines()
+        .map(str::trim)
+        .find(|line| telling.iter().any(|word| line.contains(word)))
+        .map_or_else(|| outcome.last_words(), str::to_owned);
+    if let Some(trouble) = Trouble::of(outcome) {
+        return trouble.bad(&tool.source, program, &said);
+    }
+    let (owner, help) = if too_new(&text) {
+        (
+            Owner::Stack,
+            "name an image with the version of the tool that production uses in `image:`",
+        )
+    } else {
+        (Owner::Backup, helped)
+    };
+    Bad::new(
+        owner,
+        format!(
+            "{}: `{program}` failed with exit code {}: {said}",
+            tool.source, outcome.exit_code
+        ),
+    )
+    .with_help(help)
+}
+
+/// True where a tool says that it is older than the repository.
+fn too_new(text: &str) -> bool {
+    [
+        "newer version of borg is required",
+        "unsupported repository version",
+        "is not supported by this borg version",
+    ]
+    .iter()
+    .any(|words| text.contains(words))
+}
+
+/// Judges what a tool said of entries that it could not restore completely. Those that the rehearsal tolerates have
+/// to come exactly so often; an attribute that the kernel refuses in a container says nothing of the backup; all the
+/// rest is missing in what was restored.
+fn judge(source: &str, said: &[String], tolerate: &[Tolerated]) -> Result<usize, Bad> {
+    for tolerated in tolerate {
+        let seen = said
+            .iter()
+            .filter(|line| **line == tolerated.message)
+            .count();
+        if seen as u64 != tolerated.count {
+            return Err(Bad::new(
+                Owner::Backup,
+                format!(
+                    "{source}: `{}` is tolerated {} times, and came {seen} times",
+                    tolerated.message, tolerated.count
+                ),
+            ));
+        }
+    }
+    let open: Vec<&String> = said
+        .iter()
+        .filter(|line| !tolerate.iter().any(|tolerated| tolerated.message == **line))
+        .collect();
+    let Some(first) = open.first() else {
+        return Ok(said.len());
+    };
+    let worse = open.iter().find(|line| !is_attribute(line));
+    let (owner, line, help) = match worse {
+        Some(line) => (
+            Owner::Backup,
+            *line,
+            "look at this entry in the repository, or name the message in `tolerate:` if it does no harm",
+        ),
+        None => (
+            Owner::Staging,
+            *first,
+            "a container may not set this attribute, so it could not be judged; name the message in `tolerate:` if it does no harm",
+        ),
+    };
+    Err(Bad::new(
+        owner,
+        format!(
+            "{source}: {} entries were not restored completely: {line}",
+            open.len()
+        ),
+    )
+    .with_help(help))
+}
+
+/// True where a line says that the kernel refused an extended attribute or a flag.
+fn is_attribute(line: &str) -> bool {
+    let line = line.to_lowercase();
+    let attribute = ["xattr", "extended attribute", "acl", "flags"]
+        .iter()
+        .any(|word| line.contains(word));
+    attribute
+        && ["not permitted", "not supported", "permission denied"]
+            .iter()
+            .any(|word| line.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(said: &[&str]) -> Vec<String> {
+        said.iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_was_not_restored_is_judged_by_its_reason() {
+        let attribute = "srv/a: when setting extended attribute security.selinux: [Errno 1] Operation not permitted: 'srv/a'";
+        let missing = "ignoring error for /srv/up/a/1: ciphertext verification failed";
+        let tolerate = |message: &str, count| {
+            vec![Tolerated {
+                message: message.to_owned(),
+                count,
+            }]
+        };
+        for (said, tolerated, expected) in [
+            (vec![], vec![], None),
+            (vec![attribute], vec![], Some(Owner::Staging)),
+            (vec![attribute], tolerate(attribute, 1), None),
+            (
+                vec![attribute, attribute],
+                tolerate(attribute, 1),
+                Some(Owner::Backup),
+            ),
+            (vec![], tolerate(attribute, 1), Some(Owner::Backup)),
+            (vec![missing], vec![], Some(Owner::Backup)),
+            (vec![attribute, missing], vec![], Some(Owner::Backup)),
+            (
+                vec![attribute, missing],
+                tolerate(missing, 1),
+                Some(Owner::Staging),
+            ),
+        ] {
+            let judged = judge("restore x", &lines(&said), &tolerated);
+            assert_eq!(judged.err().map(|bad| bad.owner), expected, "{said:?}");
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! restic, from 0.14 to today's.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use super::settle::settle;
+use super::{CHECKED, RESTORED, STAGE, Told, Work, begins, failed, judge};
+use crate::engine::ExecOutcome;
+use crate::event::{EventKind, Owner, Stage};
+use crate::restore::{Toolbox, Trouble};
+use crate::staging::Bad;
+
+/// Words of the lines that name a defect, in all versions.
+const TELLING: [&str; 8] = [
+    "does not exist",
+    "unexpected file size",
+    "does not match",
+    "error for tree",
+    "error for snapshot",
+    "invalid repository",
+    "ciphertext verification failed",
+    "Fatal",
+];
+const HELP: &str =
+    "look at the repository with `restic check --read-data`, and at the disk it lies on";
+
+pub(super) fn environment(password: Option<&str>) -> BTreeMap<String, String> {
+    let mut environment = BTreeMap::from([
+        // Lines of progress every ten seconds; without it, none where there is no terminal.
+        ("RESTIC_PROGRESS_FPS".to_owned(), "0.1".to_owned()),
+        ("TMPDIR".to_owned(), "/tmp".to_owned()),
+    ]);
+    if let Some(password) = password {
+        environment.insert("RESTIC_PASSWORD".to_owned(), password.to_owned());
+    }
+    environment
+}
+
+#[derive(Debug, Deserialize)]
+struct Snapshot {
+    time: Timestamp,
+    id: String,
+    #[serde(default)]
+    paths: Vec<String>,
+    #[serde(default)]
+    hostname: String,
+}
+
+pub(super) async fn restore(tool: &Toolbox<'_>, work: &Work<'_>) -> Result<Told, Bad> {
+    begins(tool, "check all data");
+    check(tool, work).await?;
+    let snapshot = choose(snapshots(tool, work).await?, work)?;
+    begins(tool, "restore");
+    extract(tool, work, &snapshot).await?;
+    let count = settle(tool, work.name, &work.path).await?;
+    let short: String = snapshot.id.chars().take(8).collect();
+    let figure = format!(
+        "snapshot {short} of {:.0} by {} of {}: {count}",
+        snapshot.time,
+        snapshot.hostname,
+        snapshot.paths.join(", ")
+    );
+    Ok(Told {
+        as_of: Some(snapshot.time),
+        figure: Some(figure),
+        facts: BTreeMap::from([
+            ("snapshot".to_owned(), snapshot.id),
+            (
+                CHECKED.to_owned(),
+                "`restic check --read-data` found no errors".to_owned(),
+            ),
+            (
+                RESTORED.to_owned(),
+                format!("{count}, compared with the repository by `restic restore --verify`"),
+            ),
+        ]),
+    })
+}
+
+async fn check(tool: &Toolbox<'_>, work: &Work<'_>) -> Result<(), Bad> {
+    let (found, mut finding) = watch::channel(None);
+    let command = ["restic", "-r", &work.at, "check", "--read-data"];
+    // A file on a local disk does not come back; restic up to 0.16 waits minutes for it.
+    let checking = tool.seen(&command, None, |_, line| {
+        if line.starts_with("pack ") && line.ends_with(": does not exist") {
+            found.send_replace(Some(line.to_owned()));
+        }
+    });
+    let outcome = tokio::select! {
+        biased;
+        outcome = checking => outcome?,
+        gone = async { finding.wait_for(Option::is_some).await.map(|line| line.clone()) } => {
+            let line = gone.ok().flatten().unwrap_or_default();
+            return Err(Bad::new(
+                Owner::Backup,
+                format!("{}: `restic check` misses a part of the repository: {line}", tool.source),
+            )
+            .with_help(HELP));
+        }
+    };
+    if outcome.exit_code == 0 {
+        return Ok(());
+    }
+    Err(failed(tool, "restic check", &outcome, &TELLING, HELP))
+}
+
+async fn snapshots(tool: &Toolbox<'_>, work: &Work<'_>) -> Result<Vec<Snapshot>, Bad> {
+    let mut command = vec![
+        "restic",
+        "-r",
+        &work.at,
+        "snapshots",
+        "--no-cache",
+        "--json",
+    ];
+    match work.repository.snapshot.as_str() {
+        // The newest of each host and set of paths: the list of all may be very long.
+        "latest" => command.extend(["--latest", "1"]),
+        id => command.push(id),
+    }
+    let outcome = tool.run(&command).await?;
+    if outcome.exit_code != 0 {
+        return Err(failed(tool, "restic snapshots", &outcome, &TELLING, HELP));
+    }
+    let list = outcome
+        .stdout
+        .lines()
+        .find(|line| line.trim_start().starts_with('['))
+        .and_then(|line| serde_json::from_str(line).ok());
+    list.ok_or_else(|| {
+        Bad::new(
+            Owner::Engine,
+            format!(
+                "{}: the answer of `restic snapshots --json` is not understood: {}",
+                tool.source,
+                outcome.last_words()
+            ),
+        )
+    })
+}
+
+/// The newest snapshot that can hold what is wanted: a repository is often shared by several jobs.
+fn choose(snapshots: Vec<Snapshot>, work: &Work<'_>) -> Result<Snapshot, Bad> {
+    let wanted = format!("/{}", work.path);
+    let below = |inner: &str, outer: &str| {
+        let outer = outer.trim_end_matches('/');
+        inner == outer || inner.starts_with(&format!("{outer}/"))
+    };
+    let holds = |snapshot: &Snapshot| {
+        work.path.is_empty()
+            || snapshot
+                .paths
+                .iter()
+                .any(|path| below(&wanted, path) || below(path, &wanted))
+    };
+    let seen: Vec<String> = snapshots
+        .iter()
+        .flat_map(|snapshot| snapshot.paths.clone())
+        .collect();
+    let newest = snapshots
+        .into_iter()
+        .filter(holds)
+        .max_by_key(|snapshot| snapshot.time);
+    newest.ok_or_else(|| {
+        let name = work.name;
+        let asked = &work.repository.snapshot;
+        let reason = if seen.is_empty() {
+            format!("{name}: there is no snapshot `{asked}` in the repository")
+        } else {
+            format!("{name}: no snapshot holds `{wanted}`, only {}", seen.join(", "))
+        };
+        Bad::new(Owner::Backup, reason).with_help(
+            "look at the log of the job that should have made it, or correct `snapshot:` and `path:`",
+        )
+    })
+}
+
+async fn extract(tool: &Toolbox<'_>, work: &Work<'_>, snapshot: &Snapshot) -> Result<(), Bad> {
+    let include;
+    let mut command = vec![
+        "restic",
+        "-r",
+        &work.at,
+        "restore",
+        &snapshot.id,
+        "--no-cache",
+        "--target",
+        STAGE,
+        "--verify",
+        "--json",
+    ];
+    if !work.path.is_empty() {
+        // `id:folder` came with 0.15; this does the same in all versions.
+        include = pattern(&work.path);
+        command.extend(["--include", &include]);
+    }
+    let recorder = &tool.staging.ground.recorder;
+    let what = format!("{}: restore", tool.source);
+    let outcome = tool
+        .seen(&command, None, |_, line| {
+            if let Some((done, total)) = progress(line) {
+                recorder.emit(EventKind::Progress {
+                    stage: Stage::Restore,
+                    what: what.clone(),
+                    done,
+                    total: Some(total),
+                    unit: "bytes".to_owned(),
+                });
+            }
+        })
+        .await?;
+    let said = complaints(&outcome);
+    if outcome.exit_code == 0 && said.is_empty() {
+        return Ok(());
+    }
+    if Trouble::of(&outcome).is_some() || said.is_empty() {
+        return Err(failed(tool, "restic restore", &outcome, &TELLING, HELP));
+    }
+    judge(&tool.source, &said, work.tolerate).map(|_| ())
+}
+
+/// A path as a pattern that matches only itself.
+fn pattern(path: &str) -> String {
+    let mut pattern = "/".to_owned();
+    for letter in path.chars() {
+        if matches!(letter, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern
+}
+
+/// A line of the restore's status, since 0.16.
+fn progress(line: &str) -> Option<(u64, u64)> {
+    let status: serde_json::Value = serde_json::from_str(line).ok()?;
+    (status["message_type"] == "status").then_some(())?;
+    Some((
+        status["bytes_restored"].as_u64().unwrap_or(0),
+        status["total_bytes"].as_u64()?,
+    ))
+}
+
+/// What was said of single entries, in the words of all versions: `ignoring error for /a: ...`.
+fn complaints(outcome: &ExecOutcome) -> Vec<String> {
+    let text = format!("{}\n{}", outcome.stdout, outcome.stderr);
+    let lines = text.lines().filter_map(|line| {
+        if line.starts_with("ignoring error for ") {
+            return Some(line.trim_end().to_owned());
+        }
+        let told: serde_json::Value = serde_json::from_str(line).ok()?;
+        (told["message_type"] == "error").then_some(())?;
+        let item = told["item"].as_str().unwrap_or_default();
+        let message = told["error"]["message"].as_str().unwrap_or_default();
+        Some(format!("ignoring error for {item}: {message}"))
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::model::Repository;
+
+    fn snapshot(id: &str, time: &str, path: &str) -> Snapshot {
+        Snapshot {
+            time: time.parse().expect("a time"),
+            id: id.to_owned(),
+            paths: vec![path.to_owned()],
+            hostname: "h".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_newest_snapshot_that_holds_the_path_is_chosen() {
+        let repository = Repository {
+            password: None,
+            snapshot: "latest".to_owned(),
+            path: None,
+            image: None,
+        };
+        let choose_for = |path: &str| {
+            let work = Work {
+                repository: &repository,
+                path: path.to_owned(),
+                at: "/r".to_owned(),
+                tolerate: &[],
+                name: "uploads",
+            };
+            let snapshots = vec![
+                snapshot("old", "2026-11-20T01:00:00Z", "/srv/uploads"),
+                snapshot("uploads", "2026-11-21T01:00:00.5+01:00", "/srv/uploads"),
+                snapshot("database", "2026-11-21T03:00:00Z", "/srv/db"),
+            ];
+            choose(snapshots, &work).map(|snapshot| snapshot.id)
+        };
+        for (path, expected) in [
+            ("", Some("database")),
+            ("srv", Some("database")),
+            ("srv/uploads", Some("uploads")),
+            ("srv/uploads/deep", Some("uploads")),
+            ("srv/upload", None),
+        ] {
+            let chosen = choose_for(path);
+            match expected {
+                Some(id) => assert_eq!(chosen.expect("a snapshot"), id),
+                None => assert_eq!(chosen.expect_err(path).owner, Owner::Backup),
+            }
+        }
+    }
+
+    #[test]
+    fn what_restic_writes_is_read_in_all_versions() {
+        let status = r#"{"message_type":"status","percent_done":0.26,"total_files":55,"files_restored":13,"total_bytes":1000000,"bytes_restored":260000}"#;
+        assert_eq!(progress(status), Some((260_000, 1_000_000)));
+        assert_eq!(progress("restoring <Snapshot 3b1c284f of [/srv/up]>"), None);
+        assert_eq!(pattern("srv/a*[b]"), r"/srv/a\*\[b\]");
+        for said in [
+            "ignoring error for /srv/up/a/1: ciphertext verification failed",
+            r#"{"message_type":"error","error":{"message":"ciphertext verification failed"},"during":"restore","item":"/srv/up/a/1"}"#,
+        ] {
+            let outcome = ExecOutcome {
+                exit_code: 1,
+                stdout: String::new(),
+                stderr: format!("{said}\nFatal: There were 1 errors\n"),
+            };
+            assert_eq!(
+                complaints(&outcome),
+                ["ignoring error for /srv/up/a/1: ciphertext verification failed"]
+            );
+        }
+    }
+}

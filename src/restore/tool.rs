@@ -1,0 +1,257 @@
+//! A container in which tools are run: a service's own, or one made for them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Trouble;
+use crate::engine::{Attach, ContainerSpec, EngineError, ExecOutcome, ExecSpec, VolumeAt};
+use crate::event::{EventKind, Output, Owner, Stage};
+use crate::staging::{Bad, Ended, Staging};
+
+/// Waits for ever and ends at once when asked.
+const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
+
+/// When something has to have ended, and by which limit of the rehearsal.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    ends: Instant,
+    limit: Duration,
+    key: &'static str,
+}
+
+impl Deadline {
+    /// From now on; `key` names the limit: `limits.restore`.
+    pub fn of(limit: Duration, key: &'static str) -> Self {
+        Self {
+            ends: Instant::now() + limit,
+            limit,
+            key,
+        }
+    }
+
+    /// What is left of it.
+    pub fn left(&self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+
+    /// That it is over.
+    pub fn overrun(&self, what: &str) -> Bad {
+        Bad::new(
+            Owner::Backup,
+            format!(
+                "{what} did not end within {} s ({})",
+                self.limit.as_secs(),
+                self.key
+            ),
+        )
+        .with_help("raise the limit if a restore may take that long: it is the time that production would be down")
+    }
+}
+
+/// Runs tools in one container.
+pub struct Toolbox<'a> {
+    /// Where.
+    pub staging: &'a Staging,
+    /// The engine's name of the container.
+    pub container: String,
+    /// Who speaks, in output lines: `restore db/site`.
+    pub source: String,
+    /// Added to the container's environment. Values are never shown.
+    pub environment: BTreeMap<String, String>,
+    /// `user` or `uid:gid`; default the container's.
+    pub user: Option<String>,
+    /// For all that is run together.
+    pub deadline: Deadline,
+}
+
+impl<'a> Toolbox<'a> {
+    /// In a container that runs already.
+    pub fn within(
+        staging: &'a Staging,
+        container: impl Into<String>,
+        source: impl Into<String>,
+        deadline: Deadline,
+    ) -> Self {
+        Self {
+            staging,
+            container: container.into(),
+            source: source.into(),
+            environment: BTreeMap::new(),
+            user: None,
+            deadline,
+        }
+    }
+
+    /// In a container of its own, without a network, that does nothing by itself; [`Self::close`] removes it. The image
+    /// needs `/bin/sh` and `sleep`. It runs as root.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn open(
+        staging: &'a Staging,
+        name: &str,
+        image: &str,
+        volumes: Vec<VolumeAt>,
+        source: impl Into<String>,
+        deadline: Deadline,
+    ) -> Result<Self, EngineError> {
+        let ground = &staging.ground;
+        let container = ground.names.of(name);
+        let mut spec = ContainerSpec::new(&container, image, Attach::None);
+        spec.entrypoint = Some(vec!["/bin/sh".into(), "-c".into(), IDLE.into()]);
+        spec.command = Some(Vec::new());
+        spec.init = true;
+        spec.user = Some("0:0".to_owned());
+        spec.volumes = volumes;
+        ground
+            .engine
+            .create_container(&spec, &ground.labels)
+            .await?;
+        ground.engine.start_container(&container).await?;
+        Ok(Self::within(staging, container, source, deadline))
+    }
+
+    /// Removes the container that [`Self::open`] made.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn close(self) -> Result<(), EngineError> {
+        let engine = &self.staging.ground.engine;
+        engine.remove_container(&self.container).await
+    }
+
+    /// Runs a command to its end, whatever its exit code is; its lines become events.
+    ///
+    /// # Errors
+    /// When it could not be run, or the deadline is over: then the container was killed.
+    pub async fn run(&self, command: &[&str]) -> Result<ExecOutcome, Bad> {
+        self.run_as(command, self.user.as_deref()).await
+    }
+
+    /// Like [`Self::run`], as another user of the container.
+    ///
+    /// # Errors
+    /// Like [`Self::run`].
+    pub async fn run_as(&self, command: &[&str], user: Option<&str>) -> Result<ExecOutcome, Bad> {
+        self.seen(command, user, |_, _| {}).await
+    }
+
+    /// Like [`Self::run_as`]; `see` gets each line besides.
+    ///
+    /// # Errors
+    /// Like [`Self::run`].
+    pub async fn seen(
+        &self,
+        command: &[&str],
+        user: Option<&str>,
+        mut see: impl FnMut(Output, &str) + Send,
+    ) -> Result<ExecOutcome, Bad> {
+        let spec = ExecSpec {
+            command: command.iter().map(|part| (*part).to_owned()).collect(),
+            environment: self.environment.clone(),
+            user: user.map(str::to_owned),
+            ..ExecSpec::default()
+        };
+        let ground = &self.staging.ground;
+        let ended = ground
+            .exec_within(&self.container, &spec, self.deadline.left(), |line| {
+                see(line.output, &line.line);
+                ground.recorder.emit(EventKind::OutputLine {
+                    stage: Stage::Restore,
+                    source: self.source.clone(),
+                    output: line.output,
+                    line: line.line,
+                });
+            })
+            .await?;
+        match ended {
+            Ended::ByItself(outcome) => Ok(outcome),
+            Ended::Killed => Err(self.deadline.overrun(&format!(
+                "{} (`{}`)",
+                self.source,
+                command.first().copied().unwrap_or_default()
+            ))),
+        }
+    }
+
+    /// Runs a command that has to succeed. What is in its way is told from what the backup does wrong.
+    ///
+    /// # Errors
+    /// With `owner` at fault where it failed and nothing else was in its way.
+    pub async fn must(&self, command: &[&str], owner: Owner) -> Result<ExecOutcome, Bad> {
+        let outcome = self.run(command).await?;
+        if outcome.exit_code == 0 {
+            return Ok(outcome);
+        }
+        Err(self.failed(
+            command.first().copied().unwrap_or_default(),
+            &outcome,
+            owner,
+        ))
+    }
+
+    /// Runs a shell script that has to succeed, with arguments as `$1`, `$2`, ...; `tool` names it in errors.
+    ///
+    /// # Errors
+    /// Like [`Self::must`].
+    pub async fn script(
+        &self,
+        tool: &str,
+        script: &str,
+        arguments: &[&str],
+        owner: Owner,
+    ) -> Result<ExecOutcome, Bad> {
+        let mut command = vec!["/bin/sh", "-e", "-c", script, tool];
+        command.extend(arguments);
+        let outcome = self.run(&command).await?;
+        if outcome.exit_code == 0 {
+            return Ok(outcome);
+        }
+        Err(self.failed(tool, &outcome, owner))
+    }
+
+    /// That a tool failed: what was in its way, else that `owner` is at fault, in the tool's own first words.
+    pub fn failed(&self, tool: &str, outcome: &ExecOutcome, owner: Owner) -> Bad {
+        let said = first_error(&outcome.stderr).unwrap_or_else(|| outcome.last_words());
+        if let Some(trouble) = Trouble::of(outcome) {
+            return trouble.bad(&self.source, tool, &said);
+        }
+        Bad::new(
+            owner,
+            format!(
+                "{}: `{tool}` failed with exit code {}: {said}",
+                self.source, outcome.exit_code
+            ),
+        )
+    }
+}
+
+/// The first line in which a tool says what went wrong; what follows is often only its consequence.
+pub(crate) fn first_error(stderr: &str) -> Option<String> {
+    let mut lines = stderr
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| !line.to_lowercase().contains("error"));
+    let first = lines.next()?.to_owned();
+    match lines.next() {
+        Some(next) if next.starts_with("DETAIL") => Some(format!("{first} ({next})")),
+        Some(_) | None => Some(first),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_error;
+
+    #[test]
+    fn the_first_error_is_the_one_that_matters() {
+        let said = "pg_restore: connecting\npg_restore: error: could not execute query: ERROR:  relation \"a\" does not exist\nLINE 1: x\npg_restore: error: later";
+        assert_eq!(
+            first_error(said).as_deref(),
+            Some(
+                "pg_restore: error: could not execute query: ERROR:  relation \"a\" does not exist"
+            )
+        );
+        assert_eq!(first_error("nothing of the kind"), None);
+    }
+}

@@ -1,0 +1,307 @@
+//! Climbs the ladder of validity: each restored service is started alone on a branch of its base, asked, written to,
+//! stopped and thrown away. The base itself is never touched.
+//!
+//! A backup check climbs all of it; a rehearsal only the rungs that `require:` names, because its own stages show that
+//! staging works.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::group::Group;
+use super::{Run, TOLD, blueprint, job, site};
+use crate::check::ladder::{Finding, Rung, Seen, not_run};
+use crate::event::{Case, CaseStatus, Mode, Owner, Stage};
+use crate::plan::model::{Restore, Target};
+use crate::restore::{Job, Site, Subject, Trouble, at_rest, examine};
+use crate::stage::run::{not_passed, passed};
+use crate::staging::{Bad, Blueprint, Generation, OneShots, StartError};
+use crate::state::Frozen;
+
+/// The name of a rung's test case.
+pub(super) fn name(restore: &Restore, rung: Rung) -> String {
+    format!("{}: {}", restore.name, rung.says())
+}
+
+/// Examines everything that was restored.
+pub(super) async fn all(run: &Run, groups: &[Group]) -> Result<(), Bad> {
+    let mut bad = None;
+    for group in groups {
+        let wanted = |member: &usize| {
+            run.order.mode == Mode::BackupCheck
+                || !run.order.plan.restores[*member].demands.require.is_empty()
+        };
+        if !group.members.iter().any(wanted) {
+            continue;
+        }
+        super::worst(&mut bad, of_group(run, group).await);
+    }
+    bad.map_or(Ok(()), Err)
+}
+
+/// What is examined: one group of restores, wherever they lie.
+pub(super) struct Exhibit<'a> {
+    /// Part of the names of what is made for it.
+    pub(super) label: String,
+    /// The service that holds it, for restores into a service.
+    pub(super) service: Option<Blueprint>,
+    /// What the volumes branch from.
+    pub(super) frozen: BTreeMap<String, Frozen>,
+    /// Each restore, and what it told.
+    pub(super) jobs: Vec<(Job<'a>, BTreeMap<String, String>)>,
+}
+
+async fn of_group(run: &Run, group: &Group) -> Result<(), Bad> {
+    if let (Target::Image(service), [member]) = (&group.target, group.members.as_slice())
+        && !blueprint(run, service)?.service.depends_on.is_empty()
+    {
+        let alone = Finding::skipped(
+            Rung::Starts,
+            format!("`{service}` depends on other services: the baseline starts it with them"),
+        );
+        return report(run, &run.order.plan.restores[*member], vec![alone]);
+    }
+    let exhibit = Exhibit {
+        label: group.label(),
+        service: match &group.target {
+            Target::Service(service) | Target::Image(service) => Some(blueprint(run, service)?),
+            Target::Volume(_) => None,
+        },
+        frozen: run.frozen.clone(),
+        jobs: group
+            .members
+            .iter()
+            .map(|member| (job(run, *member), told(run, *member)))
+            .collect(),
+    };
+    let found = findings(run, exhibit).await?;
+    let mut bad = None;
+    for (member, findings) in group.members.iter().zip(found) {
+        let restore = &run.order.plan.restores[*member];
+        super::worst(&mut bad, report(run, restore, findings));
+    }
+    bad.map_or(Ok(()), Err)
+}
+
+/// Climbs the ladder with each restore of an exhibit, on branches that are gone afterwards.
+///
+/// # Errors
+/// When it could not be tried at all.
+pub(super) async fn findings(run: &Run, exhibit: Exhibit<'_>) -> Result<Vec<Vec<Finding>>, Bad> {
+    let site = Site {
+        limit: run.order.plan.limits.examine,
+        ..site(run)?
+    };
+    let staging = site.staging;
+    let mut frozen = exhibit.frozen;
+    let blueprints: Vec<Blueprint> = exhibit
+        .service
+        .into_iter()
+        .map(|mut alone| {
+            // It stands alone: what it depends on in the stack is not there.
+            alone.service.depends_on.clear();
+            alone
+        })
+        .collect();
+    let empty = crate::stage::provision::empty_volume(run.ground()?).await?;
+    for blueprint in &blueprints {
+        for (volume, _) in blueprint.service.volumes_with(&blueprint.facts) {
+            frozen.entry(volume).or_insert_with(|| empty.clone());
+        }
+    }
+    let begun = Instant::now();
+    let name = crate::state::slug(&format!("examine-{}", exhibit.label));
+    let prepared = staging
+        .prepare(&name, blueprints, &frozen, OneShots::Run)
+        .await;
+    let started = match prepared {
+        Ok(generation) => match staging.start(&generation).await {
+            Ok(()) => Ok(generation),
+            Err(error) => Err((generation, error)),
+        },
+        Err(failed) => Err(failed),
+    };
+    let (generation, start) = match started {
+        Ok(generation) => (generation, Ok(())),
+        // The same service started on the same image to be restored into: what differs is the data.
+        Err((generation, error)) => {
+            let bad = not_started(&error);
+            let is_image = |(job, _): &(Job<'_>, _)| matches!(job.restore.into, Target::Image(_));
+            if exhibit.jobs.iter().any(is_image) {
+                (generation, Err(without_program(bad)))
+            } else {
+                (generation, Err(bad))
+            }
+        }
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    let found = climb(&exhibit.jobs, site, &generation, &start, seconds).await;
+    run.save_logs(&generation).await?;
+    staging.discard(&generation).await?;
+    found
+}
+
+/// Of a service whose image is a backup: a program that is not there may be the stack's mistake as well as the backup's
+/// lack.
+fn without_program(bad: Bad) -> Bad {
+    let words = [
+        "executable file not found",
+        "no such file or directory",
+        "exit code 127",
+    ];
+    if !words.iter().any(|words| bad.reason.contains(words)) {
+        return bad;
+    }
+    Bad {
+        owner: Owner::Staging,
+        ..bad.with_help(
+            "the backup does not have what the service's `command` names: correct the stack, or look at what was backed up",
+        )
+    }
+}
+
+/// That a server does not start on what was restored. It started on the same image to be restored into, so the data is
+/// at fault, unless it lacked memory, room or time.
+fn not_started(error: &StartError) -> Bad {
+    let bad = Bad::start(error, Owner::Backup);
+    let killed = bad.reason.contains("killed for its memory");
+    match Trouble::in_log(&bad.reason).or(killed.then_some(Trouble::OutOfMemory)) {
+        Some(trouble) => trouble.bad("start on what was restored", "the server", &bad.reason),
+        None if bad.reason.contains("(limits.start)") => Bad {
+            owner: Owner::Staging,
+            ..bad.with_help("raise `limits.start`: a server that loads or recovers its data takes longer to start")
+        },
+        None => bad,
+    }
+}
+
+/// What was found of each restore of an exhibit that was started, or could not be.
+async fn climb(
+    jobs: &[(Job<'_>, BTreeMap<String, String>)],
+    site: Site<'_>,
+    generation: &Generation,
+    start: &Result<(), Bad>,
+    seconds: f64,
+) -> Result<Vec<Vec<Finding>>, Bad> {
+    let subjects: Vec<Subject<'_>> = jobs
+        .iter()
+        .map(|(job, told)| Subject {
+            site,
+            job: *job,
+            told,
+            server: generation.services.first(),
+            branches: &generation.branches,
+        })
+        .collect();
+    let mut found: Vec<Vec<Finding>> = vec![Vec::new(); jobs.len()];
+    for (subject, findings) in subjects.iter().zip(&mut found) {
+        if subject.server.is_some() {
+            let seen = match start {
+                Ok(()) => Seen::Holds(Some(format!("ready after {seconds:.1} s"))),
+                Err(bad) if bad.owner == Owner::Backup => Seen::Broken(bad.reason.clone()),
+                Err(bad) => Seen::Unknown(bad.reason.clone(), bad.help.clone()),
+            };
+            findings.push(Finding {
+                seconds,
+                ..Finding::new(Rung::Starts, seen)
+            });
+        }
+        if start.is_ok() {
+            findings.extend(examine(*subject).await);
+        }
+    }
+    if start.is_ok() {
+        site.staging.stop(generation).await?;
+        for (subject, findings) in subjects.iter().zip(&mut found) {
+            findings.extend(at_rest(*subject).await);
+        }
+    }
+    Ok(found)
+}
+
+/// What the restore of a member told for later examinations.
+fn told(run: &Run, member: usize) -> BTreeMap<String, String> {
+    let prefix = format!("{TOLD}{}.", run.order.plan.restores[member].name);
+    run.bases
+        .iter()
+        .flat_map(|base| &base.facts)
+        .filter_map(|(fact, value)| Some((fact.strip_prefix(&prefix)?.to_owned(), value.clone())))
+        .collect()
+}
+
+/// Rungs that other places report: they need no server.
+const ELSEWHERE: [Rung; 5] = [
+    Rung::Named,
+    Rung::Size,
+    Rung::Complete,
+    Rung::Restores,
+    Rung::Fresh,
+];
+
+/// Turns findings into cases, and the worst of them into the stage's end.
+fn report(run: &Run, restore: &Restore, mut findings: Vec<Finding>) -> Result<(), Bad> {
+    for rung in Rung::ALL {
+        let known = findings.iter().any(|finding| finding.rung == rung);
+        if !known && !ELSEWHERE.contains(&rung) {
+            findings.push(Finding::skipped(
+                rung,
+                "there is no such check for this kind of backup",
+            ));
+        }
+    }
+    findings.sort_by_key(|finding| finding.rung);
+    let mut bad = None;
+    for finding in &findings {
+        run.case(Stage::Restore, case(restore, finding));
+        let said = |reason: &str| format!("{}: {reason}", name(restore, finding.rung));
+        let result = match &finding.seen {
+            Seen::Holds(_) | Seen::Skipped(_) => Ok(()),
+            Seen::Broken(reason) => Err(Bad::new(Owner::Backup, said(reason)).with_help(
+                "this backup would not bring production back: look at the job that makes it",
+            )),
+            Seen::Unknown(reason, help) => {
+                let bad = Bad::new(Owner::Staging, said(reason));
+                Err(match help {
+                    Some(help) => bad.with_help(help),
+                    None => bad,
+                })
+            }
+        };
+        super::worst(&mut bad, result);
+    }
+    let required: Vec<Rung> = restore
+        .demands
+        .require
+        .iter()
+        .copied()
+        .filter(|rung| !ELSEWHERE.contains(rung))
+        .collect();
+    let missing = not_run(&required, &findings);
+    if !missing.is_empty() {
+        let names: Vec<&str> = missing.iter().map(|rung| rung.name()).collect();
+        let reason = format!(
+            "{}: `require:` names {}, which could not be run",
+            restore.name,
+            names.join(", ")
+        );
+        super::worst(
+            &mut bad,
+            Err(Bad::new(Owner::Staging, reason)
+                .with_help("the skipped cases say why; make it possible, or require less")),
+        );
+    }
+    bad.map_or(Ok(()), Err)
+}
+
+fn case(restore: &Restore, finding: &Finding) -> Case {
+    let name = name(restore, finding.rung);
+    let not = |status, reason: &str| Case {
+        location: Some(restore.location.to_string()),
+        ..not_passed(Stage::Restore, &name, status, finding.seconds, reason)
+    };
+    match &finding.seen {
+        Seen::Holds(figure) => passed(Stage::Restore, &name, finding.seconds, figure.clone()),
+        Seen::Broken(reason) => not(CaseStatus::Failed, reason),
+        Seen::Unknown(reason, _) => not(CaseStatus::Error, reason),
+        Seen::Skipped(reason) => not(CaseStatus::Skipped, reason),
+    }
+}

@@ -1,0 +1,253 @@
+//! A group's base: found, waited for, or restored.
+
+use std::collections::BTreeMap;
+
+use super::examine;
+use super::group::{Group, key, keys, volumes_of};
+use super::{AS_OF, SECONDS, TOLD, blueprint, job, site};
+use crate::check::ladder::Rung;
+use crate::engine::VolumeFacts;
+use crate::event::{CaseStatus, Owner, Stage};
+use crate::plan::model::{Restore, Target};
+use crate::restore::{Ended, Job, Told, Trouble};
+use crate::stage::run::{Run, not_passed, passed};
+use crate::staging::Bad;
+use crate::state::{Base, BaseKey, Claim, Frozen, Obtain};
+
+/// What became of a group.
+pub(super) struct Obtained {
+    pub(super) base: Base,
+    pub(super) reused: bool,
+}
+
+/// What the volumes branch from, if every restore of this run was made before; `None` where one has to be made. Whether
+/// they still are what was restored is for [`intact`] to say.
+pub(in crate::stage) async fn cached(run: &Run) -> Result<Option<BTreeMap<String, Frozen>>, Bad> {
+    let promised = run.staging()?.bases.promised(&keys(run)?).await?;
+    Ok(promised.map(|volumes| {
+        let frozen = volumes.iter();
+        frozen
+            .map(|(name, facts)| (name.clone(), Frozen::of(facts)))
+            .collect()
+    }))
+}
+
+/// Whether all bases of this run are there and untouched. The restore stage need not look again.
+pub(in crate::stage) async fn intact(run: &Run) -> Result<bool, Bad> {
+    let keys = keys(run)?;
+    let bases = run.staging()?.bases.intact(&keys).await?;
+    Ok(keys.iter().all(|key| bases.contains_key(key)))
+}
+
+/// The base of a group.
+pub(super) async fn obtain(
+    run: &Run,
+    restores: &[Restore],
+    group: &Group,
+) -> Result<Obtained, Bad> {
+    let bases = &run.staging()?.bases;
+    let key = key(run, group)?;
+    let claim = match claim(run, &key, group.members.len()).await? {
+        Obtain::Ready(base) => {
+            for member in &group.members {
+                reused(run, &restores[*member]);
+            }
+            return Ok(Obtained { base, reused: true });
+        }
+        Obtain::Restore(claim) => claim,
+    };
+    let made = make(run, restores, group, &key, &claim).await;
+    // Whoever waits goes on: with this base, or with a restore of its own, whose verdict has its own evidence.
+    let released = claim.release(bases).await;
+    let base = made?;
+    released?;
+    Ok(Obtained {
+        base,
+        reused: false,
+    })
+}
+
+/// The base, or the right to restore it. Another run may have that right for as long as it may restore itself.
+async fn claim(run: &Run, key: &BaseKey, members: usize) -> Result<Obtain, Bad> {
+    let limit = run.order.plan.limits.restore;
+    let limit = limit.saturating_mul(u32::try_from(members).unwrap_or(u32::MAX));
+    let ground = run.ground()?;
+    let mut last = None;
+    let obtained = run.staging()?.bases.obtain(key, |news| {
+        ground.note(news.to_string());
+        last = Some(news);
+    });
+    match tokio::time::timeout(limit, obtained).await {
+        Ok(obtained) => Ok(obtained?),
+        Err(_) => {
+            let news = last.map_or_else(
+                || "the engine did not say whether there is a base".to_owned(),
+                |news| news.to_string(),
+            );
+            Err(Bad::new(
+                Owner::Engine,
+                format!(
+                    "{news}: for more than {} s (limits.restore)",
+                    limit.as_secs()
+                ),
+            ))
+        }
+    }
+}
+
+/// Restores a group into a new base.
+async fn make(
+    run: &Run,
+    restores: &[Restore],
+    group: &Group,
+    key: &BaseKey,
+    claim: &Claim,
+) -> Result<Base, Bad> {
+    let (volumes, told) = match &group.target {
+        Target::Volume(volume) => fill_volume(run, key, volume, &group.members).await?,
+        Target::Service(service) | Target::Image(service) => {
+            fill_service(run, key, service, group).await?
+        }
+    };
+    let facts = facts_of(restores, &group.members, told);
+    let bases = &run.staging()?.bases;
+    Ok(bases.seal(key, volumes, facts, claim.begun).await?)
+}
+
+type Filled = (BTreeMap<String, VolumeFacts>, Vec<(Told, f64)>);
+
+async fn fill_volume(
+    run: &Run,
+    key: &BaseKey,
+    volume: &str,
+    members: &[usize],
+) -> Result<Filled, Bad> {
+    let site = site(run)?;
+    let into = site.staging.bases.open(key, volume).await?;
+    let mut told = Vec::new();
+    for member in members {
+        let job = job(run, *member);
+        let work = crate::restore::into_volume(site, &into, job);
+        let ended = crate::restore::timed(within(run, job.restore, work)).await;
+        told.push(report(run, job.restore, ended)?);
+    }
+    Ok((BTreeMap::from([(volume.to_owned(), into)]), told))
+}
+
+async fn fill_service(
+    run: &Run,
+    key: &BaseKey,
+    service: &str,
+    group: &Group,
+) -> Result<Filled, Bad> {
+    let site = site(run)?;
+    let blueprint = blueprint(run, service)?;
+    let mut volumes = BTreeMap::new();
+    for name in volumes_of(run, group)? {
+        let opened = site.staging.bases.open(key, &name).await?;
+        volumes.insert(name, opened);
+    }
+    if volumes.is_empty() {
+        return Err(Bad::new(
+            Owner::Stack,
+            format!("service `{service}` has no volume in which a restored database would last"),
+        )
+        .with_help("give it a named volume at its data folder"));
+    }
+    let jobs: Vec<Job<'_>> = group
+        .members
+        .iter()
+        .map(|member| job(run, *member))
+        .collect();
+    let made = crate::restore::into_service(site, blueprint, &volumes, &jobs).await?;
+    if let Some(log) = &made.log {
+        let folder = run.order.dir.join("logs");
+        // The log is evidence; that it cannot be kept must not hide what the restore said.
+        if tokio::fs::create_dir_all(&folder).await.is_ok() {
+            let _ = tokio::fs::write(folder.join(format!("restore-{service}.log")), log).await;
+        }
+    }
+    let mut told = Vec::new();
+    for (job, mut ended) in jobs.iter().zip(made.ended) {
+        if let (Err(bad), Some(trouble)) =
+            (&ended.result, made.log.as_deref().and_then(Trouble::in_log))
+        {
+            let operation = format!("restore {}", job.restore.name);
+            let said = format!("its server's log says so; the tool said: {}", bad.reason);
+            ended.result = Err(trouble.bad(&operation, "the server", &said));
+        }
+        told.push(report(run, job.restore, ended)?);
+    }
+    if told.len() < jobs.len() {
+        return Err(Bad::new(
+            Owner::Engine,
+            format!("not every backup of `{service}` was restored (a defect of rehearse)"),
+        ));
+    }
+    Ok((volumes, told))
+}
+
+/// What a base remembers of its restores.
+fn facts_of(
+    restores: &[Restore],
+    members: &[usize],
+    told: Vec<(Told, f64)>,
+) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    for (member, (told, seconds)) in members.iter().zip(told) {
+        let name = &restores[*member].name;
+        facts.insert(format!("{SECONDS}{name}"), format!("{seconds:.3}"));
+        if let Some(as_of) = told.as_of {
+            facts.insert(format!("{AS_OF}{name}"), as_of.to_string());
+        }
+        for (fact, value) in told.facts {
+            facts.insert(format!("{TOLD}{name}.{fact}"), value);
+        }
+    }
+    facts
+}
+
+async fn within<T>(
+    run: &Run,
+    restore: &Restore,
+    work: impl Future<Output = Result<T, Bad>>,
+) -> Result<T, Bad> {
+    let limit = run.order.plan.limits.restore;
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let deadline = crate::restore::Deadline::of(limit, "limits.restore");
+        Err(deadline.overrun(&format!("the restore of {}", restore.name)))
+    })
+}
+
+/// Says that an identical earlier restore serves.
+pub(super) fn reused(run: &Run, restore: &Restore) {
+    let figure = Some("an identical earlier restore is used again".to_owned());
+    let name = examine::name(restore, Rung::Restores);
+    run.case(Stage::Restore, passed(Stage::Restore, name, 0.0, figure));
+}
+
+fn report(run: &Run, restore: &Restore, ended: Ended) -> Result<(Told, f64), Bad> {
+    let name = examine::name(restore, Rung::Restores);
+    let seconds = ended.seconds;
+    match ended.result {
+        Ok(told) => {
+            let figure = told.figure.clone();
+            run.case(
+                Stage::Restore,
+                passed(Stage::Restore, name, seconds, figure),
+            );
+            Ok((told, seconds))
+        }
+        Err(bad) => {
+            let status = if bad.owner == Owner::Backup {
+                CaseStatus::Failed
+            } else {
+                CaseStatus::Error
+            };
+            let mut case = not_passed(Stage::Restore, name, status, seconds, &bad.reason);
+            case.location = Some(restore.location.to_string());
+            run.case(Stage::Restore, case);
+            Err(bad)
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Backups of forms that only their own commands know.
+
+use rehearsal::event::{CaseStatus, Owner, Stage};
+use rehearsal::verdict::Outcome;
+
+use crate::common::{BASE, IDLE, Place, forget_bases_of};
+
+/// Joins parts, checks what they give, and unpacks it.
+const JOIN: &str = "cat \"$REHEARSE_BACKUP\"/part.* > /tmp/all\\n      (cd \"$REHEARSE_BACKUP\" && sha256sum -c --status sum)\\n      tar -xf /tmp/all";
+
+fn place(test: &str, restore: &str) -> Place {
+    let place = Place::new(test);
+    place.write(
+        "stack.yaml",
+        format!(
+            "services:\n  app:\n    image: {BASE}\n    command: {IDLE}\n    volumes: [\"files:/srv/files\"]\nvolumes: {{ files: }}\n"
+        ),
+    );
+    place.write(
+        "rehearsal.yaml",
+        format!(
+            "rehearsal: {}\nstack: stack.yaml\ntestplan: testplan.yaml\nrestore:\n{restore}",
+            place.name()
+        ),
+    );
+    place.write(
+        "testplan.yaml",
+        "testplan: files\ntests:\n  - { name: content, exec: { service: app, run: cat /srv/files/figures.txt }, expect: { stdout: the figures } }\n",
+    );
+    place
+}
+
+/// A tar in parts of 700 bytes, and the digest of each.
+fn parts(place: &Place) {
+    let mut tar = tar::Builder::new(Vec::new());
+    let content = format!("the figures of {}\n", place.name());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "figures.txt", content.as_bytes())
+        .expect("memory");
+    let tar = tar.into_inner().expect("memory");
+    let mut sums = String::new();
+    for (index, part) in tar.chunks(700).enumerate() {
+        let name = format!("part.{index}");
+        place.write(&format!("parts/{name}"), part);
+        let digest = rehearsal::digest::sha256(part);
+        sums.push_str(&format!(
+            "{}  {name}\n",
+            digest.trim_start_matches("sha256:")
+        ));
+    }
+    place.write("parts/sum", sums);
+}
+
+#[test]
+fn a_command_fills_a_volume_and_says_when_it_cannot() {
+    let restore = format!(
+        "  - volume: files\n    command:\n      backup: parts\n      image: {BASE}\n      run: |\n        {}\n",
+        JOIN.replace("\\n      ", "\n        ")
+    );
+    let place = place("command-volume", &restore);
+    parts(&place);
+    let ran = place.backup_check();
+    ran.expect(0, Outcome::Passed, None).expect_nothing_left();
+    let case = ran.case("restore", "files: restores without errors");
+    assert_eq!(case.status, CaseStatus::Passed);
+    forget_bases_of(ran.run());
+
+    let first = std::fs::read(place.path("parts/part.0")).expect("it was made");
+    let mut flipped = first.clone();
+    flipped[600] ^= 1;
+    for (what, content) in [
+        ("cut", Some(first[..300].to_vec())),
+        ("empty", Some(Vec::new())),
+        ("flipped", Some(flipped)),
+        ("something else", Some(vec![b'x'; 700])),
+        ("garbage behind", Some([first.as_slice(), b"x"].concat())),
+        ("missing", None),
+    ] {
+        parts(&place);
+        match content {
+            Some(content) => drop(place.write("parts/part.0", content)),
+            None => std::fs::remove_file(place.path("parts/part.0")).expect("it is there"),
+        }
+        let ran = place.backup_check();
+        let verdict = ran.verdict();
+        assert_eq!(
+            (ran.code, verdict.owner),
+            (Some(1), Some(Owner::Backup)),
+            "{what}: {verdict:?}"
+        );
+        ran.expect_nothing_left();
+    }
+
+    // Nothing written is nothing restored; the other ways to go wrong are not the backup's.
+    parts(&place);
+    let rehearsal = std::fs::read_to_string(place.path("rehearsal.yaml")).expect("it was written");
+    for (run, code, owner, word) in [
+        ("true", 1, Owner::Backup, "left nothing"),
+        (
+            "echo no such volume >&2; exit 3",
+            1,
+            Owner::Backup,
+            "no such volume",
+        ),
+        ("cat", 1, Owner::Backup, "left nothing"),
+        ("no-such-tool", 2, Owner::Stack, "no-such-tool"),
+        (
+            "echo x > \"$REHEARSE_BACKUP/part.0\"",
+            1,
+            Owner::Backup,
+            "Read-only",
+        ),
+    ] {
+        let (head, _) = rehearsal.split_once("run: |").expect("it was written");
+        place.write("rehearsal.yaml", format!("{head}run: '{run}'\n"));
+        let ran = place.backup_check();
+        let verdict = ran.verdict();
+        assert_eq!(
+            (ran.code, verdict.owner),
+            (Some(code), Some(owner)),
+            "{run}: {verdict:?}"
+        );
+        assert!(verdict.reason.contains(word), "{run}: {}", verdict.reason);
+        assert_eq!(verdict.stage, Some(Stage::Restore));
+    }
+}
+
+#[test]
+fn a_command_runs_in_the_service_that_it_restores() {
+    let place = place(
+        "command-service",
+        "  - service: app\n    command: { backup: figures, run: 'cp \"$REHEARSE_BACKUP\" /srv/files/figures.txt; test -d /proc/1' }\n",
+    );
+    place.write("figures", format!("the figures of {}\n", place.name()));
+    let ran = place.backup_check();
+    ran.expect(0, Outcome::Passed, None).expect_nothing_left();
+    let case = ran.case("restore", "app: the server starts and recovers");
+    assert_eq!(case.status, CaseStatus::Passed);
+    forget_bases_of(ran.run());
+    let rehearsal = std::fs::read_to_string(place.path("rehearsal.yaml")).expect("it was written");
+    for (run, word) in [("exit 7", "exit code 7"), ("true", "are empty")] {
+        let (head, _) = rehearsal.split_once("run: '").expect("it was written");
+        place.write("rehearsal.yaml", format!("{head}run: '{run}' }}\n"));
+        let ran = place.backup_check();
+        ran.expect(1, Outcome::Failed, Some(Owner::Backup));
+        let reason = ran.reason(Stage::Restore);
+        assert!(reason.contains(word), "{run}: {reason}");
+        ran.expect_nothing_left();
+    }
+}
