@@ -18,6 +18,7 @@ program=$(cargo build --locked --release --message-format json 2>/dev/null |
 "$program" demo --prepare >&2
 image=rehearse-site/db:15
 place=$(mktemp -d "${BENCH_DIR:-/var/tmp}/rehearse-bench.XXXXXX")
+chmod 755 "$place" # the servers read and write below it
 
 clean() {
     docker ps -aq --filter label=rehearse.bench | xargs -r docker rm -f >/dev/null

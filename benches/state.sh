@@ -12,25 +12,29 @@ if command -v python3 >/dev/null && python3 -m venv "$place/venv" >/dev/null 2>&
     dslr=$place/venv/bin/dslr
 fi
 
-# A package that does nothing, and one that changes a hundredth of the rows.
-mkdir -p "$place/nothing" "$place/hundredth"
-for package in nothing hundredth; do
-    update='select 1'
-    [[ $package = nothing ]] || update='update filler set pad = upper(pad) where id % 100 = 0'
+# A package that does nothing, one that reads every row, and one that changes a hundredth of them.
+packages=(nothing read hundredth)
+for package in "${packages[@]}"; do
+    mkdir -p "$place/$package"
+    case $package in
+        nothing) work='select 1' ;;
+        read) work='select count(*) from filler' ;;
+        hundredth) work='update filler set pad = upper(pad) where id % 100 = 0' ;;
+    esac
     cat >"$place/$package/deploy.yaml" <<END
 package: $package
 components:
   - name: db
-    steps: [{ name: work, service: db, timeout: 30m, run: "psql -X -q -v ON_ERROR_STOP=1 -U bench -d bench -c '$update' -c checkpoint" }]
+    steps: [{ name: work, service: db, timeout: 30m, run: "psql -X -q -v ON_ERROR_STOP=1 -U bench -d bench -c '$work' -c checkpoint" }]
 END
 done
 stack
 cat >"$place/testplan.yaml" <<'END'
 testplan: bench
 tests:
-  - name: rows can be read
-    sql: { service: db, database: bench, user: bench, query: "select count(*) from filler where id <= 1000" }
-    expect: { value: 1000 }
+  - name: the database answers
+    sql: { service: db, database: bench, user: bench, query: "select 1" }
+    expect: { value: 1 }
 END
 
 # make GB: a base backup of a database of that size.
@@ -39,7 +43,6 @@ make() {
     rows=$(jq -n "$1 * 900000 | floor")
     volume rehearse-bench-source
     server rehearse-bench-source rehearse-bench-source -v "$place:/out"
-    docker exec rehearse-bench-source createdb -U bench bench
     sql rehearse-bench-source bench "create table filler (id bigint primary key, pad char(1000) not null)"
     sql rehearse-bench-source bench "insert into filler select n, md5(n::text) from generate_series(1, $rows) n"
     sql rehearse-bench-source bench "vacuum analyze filler"
@@ -60,13 +63,13 @@ own() { # own RUN: kilobytes that the deploy's branch of a kept run has written,
 rehearse() { "$program" run "$place/rehearsal.yaml" --package "$place/$1" --report-dir "$place/reports" --format json "${@:2}" >/dev/null; }
 until_restored() { # from the first event to the end of the restore stage
     jq -s 'def s($t): $t | capture("(?<w>.*?)(?<p>\\.[0-9]+)?Z$") | ((.w + "Z") | fromdate) + (("0" + (.p // ".0")) | tonumber);
-        (map(select(.event == "stage-finished" and .stage == "restore")) | first) as $end
-        | (s($end.at) - s(.[0].at)) * 1000 | round / 1000' "$1"
+        (map(select(.event == "stage-finished" and .stage == "restore")) | first) as $last
+        | (s($last.at) - s(.[0].at)) * 1000 | round / 1000' "$1"
 }
 
 {
-    printf '| GB | first restore | second: until restored | branch | snapshot | rollback to healthy | `cp -a` | `docker commit` | `createdb -T` | dslr snapshot | dslr restore | idle branch | branch after 1 %% |\n'
-    printf '|---|---|---|---|---|---|---|---|---|---|---|---|---|\n'
+    printf '| GB | first restore | second: until restored | branch | snapshot | rollback to healthy | `cp -a` | `docker commit` | `createdb -T` | dslr snapshot | dslr restore | idle branch | branch after a read | branch after 1 %% |\n'
+    printf '|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n'
 } >"$place/table"
 for size in "${sizes[@]}"; do
     say "$size GB: make a base backup"
@@ -89,7 +92,7 @@ END
     second=$(until_restored "$e") branch=$(figure "$e" branch) snapshot=$(figure "$e" snapshot)
     rollback=$(figure "$e" "rollback to healthy")
     space=()
-    for package in nothing hundredth; do
+    for package in "${packages[@]}"; do
         rehearse "$package" --keep always || true
         run=$(jq -rs 'map(select(.event == "run-started")) | first | .run' "$(events "$place/reports")")
         space+=("$(own "$run")")
@@ -120,7 +123,7 @@ END
     docker rm rehearse-bench-layer >/dev/null
     docker rmi rehearse-bench >/dev/null
     docker volume rm rehearse-bench-source >/dev/null
-    printf '| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s kB | %s kB |\n' "$size" "$first" "$second" "$branch" \
+    printf '| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s kB | %s kB | %s kB |\n' "$size" "$first" "$second" "$branch" \
         "$snapshot" "$rollback" "$cp_a" "$commit" "$template" "$taken" "$restored" "${space[@]}" >>"$place/table"
     "$program" bases --format json | jq -r '.[] | select(.rehearsal == "bench-state") | .key' | xargs -r "$program" bases remove >&2
     tail -n 1 "$place/table" >&2

@@ -11,6 +11,9 @@
 //! - of a file the SHA-256 of its content, of a link its target, of a device its number.
 //!
 //! Times, extended attributes and whether two names are one file do not count.
+//!
+//! An *outline* is the same with size and time of modification of a file in place of its content: its cost grows with
+//! the number of files and not with their bytes, and it opens none. It says so in front of its digest.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -27,17 +30,23 @@ use super::tree::{self, Entry};
 /// Files read at once: enough to keep a disk busy, few enough to leave the services some of it.
 const READERS: usize = 4;
 
-/// Digests a folder.
+/// Digests a folder; where its files have more than `most` bytes, its outline.
 ///
 /// # Errors
 /// Something in it cannot be read, or vanished meanwhile.
-pub(super) fn fingerprint(folder: &Path) -> Result<Fingerprint, String> {
+pub(super) fn fingerprint(folder: &Path, most: u64) -> Result<Fingerprint, String> {
     let entries = tree::walk(folder)?;
     let files: Vec<&Entry> = entries
         .iter()
         .filter(|entry| entry.metadata.is_file())
         .collect();
-    let contents = contents(folder, &files)?;
+    let size: u64 = files.iter().map(|file| file.metadata.size()).sum();
+    let in_outline = size > most;
+    let contents = if in_outline {
+        files.iter().map(|file| outline(file)).collect()
+    } else {
+        contents(folder, &files)?
+    };
     let mut contents = contents.iter();
     let mut bytes = 0;
     let mut digest = Sha256::new();
@@ -49,8 +58,9 @@ pub(super) fn fingerprint(folder: &Path) -> Result<Fingerprint, String> {
         bytes += content.map_or(0, |content| content.length);
         add(&mut digest, folder, entry, content)?;
     }
+    let kind = if in_outline { "outline " } else { "" };
     Ok(Fingerprint {
-        digest: format!("sha256:{}", hex(&digest.finalize())),
+        digest: format!("{kind}sha256:{}", hex(&digest.finalize())),
         files: files.len() as u64,
         bytes,
     })
@@ -154,6 +164,18 @@ fn contents(folder: &Path, files: &[&Entry]) -> Result<Vec<Content>, String> {
     Ok(all.into_iter().map(|(_, content)| content).collect())
 }
 
+/// In place of what is in a file: when it was written to, and how much there is.
+fn outline(file: &Entry) -> Content {
+    let mut digest = Sha256::new();
+    digest.update(file.metadata.mtime().to_le_bytes());
+    digest.update(file.metadata.mtime_nsec().to_le_bytes());
+    number(&mut digest, file.metadata.size());
+    Content {
+        digest: digest.finalize().into(),
+        length: file.metadata.size(),
+    }
+}
+
 fn content(path: &Path, buffer: &mut [u8]) -> Result<Content, String> {
     let failed = |error: std::io::Error| tree::cannot("read", path, &error);
     let mut file = File::open(path).map_err(failed)?;
@@ -201,7 +223,7 @@ mod tests {
     }
 
     fn digest(folder: &Path) -> String {
-        fingerprint(folder).unwrap().digest
+        fingerprint(folder, u64::MAX).unwrap().digest
     }
 
     #[test]
@@ -213,9 +235,41 @@ mod tests {
             .open(two.path().join("a.b"))
             .unwrap();
         file.set_modified(hour_ago).unwrap();
-        let print = fingerprint(one.path()).unwrap();
-        assert_eq!(print, fingerprint(two.path()).unwrap());
+        let print = fingerprint(one.path(), 51).unwrap();
+        assert_eq!(print, fingerprint(two.path(), 51).unwrap());
         assert_eq!((print.files, print.bytes), (21, 30 + 21));
+    }
+
+    #[test]
+    fn an_outline_opens_no_file_and_shows_sizes_times_names_and_permissions() {
+        let folder = folder();
+        let root = folder.path();
+        let path = root.join("a/7");
+        let was = fs::metadata(&path).unwrap().modified().unwrap();
+        let outline = || fingerprint(root, 50).unwrap().digest;
+        let before = outline();
+        assert!(before.starts_with("outline sha256:"), "{before}");
+        assert_eq!(outline(), before);
+        let set_modified = |time| {
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_modified(time).unwrap();
+        };
+        // The same size and time: what an outline does not show.
+        fs::write(&path, "8").unwrap();
+        set_modified(was);
+        assert_eq!(outline(), before);
+        set_modified(was + std::time::Duration::from_nanos(1));
+        assert_ne!(outline(), before, "time");
+        set_modified(was);
+        fs::write(&path, "77").unwrap();
+        set_modified(was);
+        assert_ne!(outline(), before, "size");
+        fs::write(&path, "7").unwrap();
+        set_modified(was);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_ne!(outline(), before, "permissions");
+        fs::remove_file(&path).unwrap();
+        assert_ne!(outline(), before, "a file less");
     }
 
     /// Each change by itself must show: what does not show, rollback would not notice.
@@ -262,7 +316,7 @@ mod tests {
     fn what_is_not_there_or_no_folder_has_no_fingerprint() {
         let folder = folder();
         for path in ["nothing", "a.b", "link"] {
-            let refused = fingerprint(&folder.path().join(path)).unwrap_err();
+            let refused = fingerprint(&folder.path().join(path), 0).unwrap_err();
             assert!(refused.contains(path), "{refused}");
         }
     }

@@ -91,10 +91,10 @@ pub enum AgentCommand {
         #[arg(required = true)]
         layers: Vec<PathBuf>,
     },
-    /// Print one digest a folder.
+    /// Print one digest a folder: of its content, or where that is too much of its outline (names, sizes, times).
     Fingerprint {
-        /// Absolute paths.
-        #[arg(required = true)]
+        /// MOST FOLDER, and so on in pairs: up to how many bytes files are read, and an absolute path.
+        #[arg(required = true, num_args = 2.., value_names = ["MOST", "FOLDER"])]
         folders: Vec<String>,
     },
     /// Print of each folder what shows whether it was touched, one `Result<Stamp, String>` a line.
@@ -228,8 +228,14 @@ async fn perform(command: AgentCommand) -> Result<(), String> {
         AgentCommand::Fingerprint { folders } => {
             blocking(move || {
                 let mut missing = Vec::new();
-                for folder in &folders {
-                    let fingerprint = fingerprint::fingerprint(folder.as_ref());
+                for pair in folders.chunks(2) {
+                    let [most, folder] = pair else {
+                        return Err("cannot digest: a number without a folder".to_owned());
+                    };
+                    let most = most
+                        .parse()
+                        .map_err(|_| format!("`{most}` is not a number of bytes"))?;
+                    let fingerprint = fingerprint::fingerprint(folder.as_ref(), most);
                     missing.extend(fingerprint.as_ref().err().cloned());
                     lines::print(&fingerprint)?;
                 }

@@ -37,11 +37,6 @@ pub enum Ask {
     },
     /// Tries once to reach something that should be out of reach.
     Reach(Reach),
-    /// Digests every file below these folders, as one digest a folder.
-    Fingerprint {
-        /// Absolute paths in the agent's container.
-        folders: Vec<String>,
-    },
     /// The agent's own network, as the kernel sees it.
     Network,
 }
@@ -108,8 +103,6 @@ pub enum Answer {
     Connected(Result<(), String>),
     /// To `Reach`.
     Reached(Reached),
-    /// To `Fingerprint`: in the order asked.
-    Fingerprints(Vec<Result<Fingerprint, String>>),
     /// To `Network`.
     Network(NetworkFacts),
     /// The request could not be read.
@@ -129,10 +122,11 @@ pub enum Reached {
     Inconclusive(String),
 }
 
-/// A folder's content in one line.
+/// A folder in one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// `sha256:<hex>` over sorted paths, kinds, permissions, owners, link targets and contents.
+    /// `sha256:<hex>` over sorted paths, kinds, permissions, owners, link targets and contents; `outline sha256:<hex>`
+    /// with sizes and times of modification in place of contents.
     pub digest: String,
     /// Files.
     pub files: u64,

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::probe::{self, Prober};
 use super::protocol::{Answer, Ask, Reply, Request};
-use super::{fingerprint, network, reach};
+use super::{network, reach};
 
 /// Bytes of one request. A file in a form takes about four bytes a byte.
 const LINE_LIMIT: usize = 64 << 20;
@@ -177,18 +177,6 @@ async fn answer(ask: Ask, prober: Arc<Prober>) -> (Answer, Option<std::time::Dur
             None,
         ),
         Ask::Reach(what) => (Answer::Reached(reach::reach(&what).await), None),
-        Ask::Fingerprint { folders } => {
-            let work = move || {
-                Ok(folders
-                    .iter()
-                    .map(|folder| fingerprint::fingerprint(folder.as_ref()))
-                    .collect())
-            };
-            match super::blocking(work).await {
-                Ok(fingerprints) => (Answer::Fingerprints(fingerprints), None),
-                Err(reason) => (Answer::Refused(reason), None),
-            }
-        }
         Ask::Network => (Answer::Network(network::facts()), None),
     }
 }

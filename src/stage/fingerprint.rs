@@ -1,8 +1,11 @@
 //! What a snapshot looks like, so that a rollback can be compared with it instead of believed.
 //!
-//! A restored database is described by its schema and the exact number of rows of each table; a volume of files by
-//! a digest over names, owners, permissions and contents. A database's own data volume is not digested: a running
-//! server writes to it.
+//! A restored database is described by its schema, the exact number of rows of each table that is not large, and its
+//! sequences; a volume of files by a digest over names, owners, permissions and contents. The data volume of a database,
+//! and a volume of many bytes, by an outline: names, owners, permissions, sizes and times, taken while nothing writes.
+//!
+//! No fingerprint may cost what the data weighs. To read a table is to copy it: PostgreSQL opens its files for writing,
+//! and that is when overlay copies a file up from a frozen layer.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +20,18 @@ use crate::staging::{Generation, Staging};
 use crate::state::{Branch, agent};
 
 /// The schema as `pg_dump` writes it, without the token that it makes up anew each time (PostgreSQL 15.14 and later),
-/// then the exact row count of each table and the last value of each sequence. `\gexec` runs each row of the query as a statement.
+/// then the exact row count of each table up to a size (`pg_relation_size` asks the file system and opens nothing; a
+/// partitioned table is its partitions), and the last value of each sequence. `\gexec` runs each row of the query as a
+/// statement.
 const DESCRIBE: &str = r#"set -e
 pg_dump -w -U "$1" -d "$2" --schema-only | grep -v -e '^\\restrict ' -e '^\\unrestrict ' -e '^-- Dumped '
-psql -X -A -t -q -w -v ON_ERROR_STOP=1 -U "$1" -d "$2" <<'SQL'
-select format('select %L, count(*) from %I.%I', schemaname || '.' || tablename, schemaname, tablename)
-from pg_catalog.pg_tables
-where schemaname not in ('pg_catalog', 'information_schema')
-order by schemaname, tablename
+psql -X -A -t -q -w -v ON_ERROR_STOP=1 -v most="$3" -U "$1" -d "$2" <<'SQL'
+select case when pg_catalog.pg_relation_size(c.oid) <= :most
+    then format('select %L, count(*) from %I.%I', nspname || '.' || relname, nspname, relname)
+    else format('select %L, %L', nspname || '.' || relname, 'large') end
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = relnamespace
+where relkind = 'r' and nspname not in ('pg_catalog', 'information_schema') and nspname !~ '^pg_(toast|temp)'
+order by nspname, relname
 \gexec
 select 'sequence ' || schemaname || '.' || sequencename, coalesce(last_value::text, 'unused')
 from pg_catalog.pg_sequences
@@ -32,8 +39,14 @@ order by schemaname, sequencename;
 SQL
 "#;
 
-/// The volumes of files: all but those of services with a restored database.
-fn file_volumes<'a>(run: &Run, generation: &'a Generation) -> Vec<(&'a str, &'a Branch)> {
+/// Rows of a larger table are not counted: 64 MiB, which is read in a moment.
+const COUNTED: u64 = 64 << 20;
+
+/// Of a volume with more bytes the files are not read: 1 GiB, a few seconds.
+const READ: u64 = 1 << 30;
+
+/// The volumes of a generation, each with how many bytes of its files may be read: none of a restored database's.
+fn volumes<'a>(run: &Run, generation: &'a Generation) -> Vec<(&'a str, &'a Branch, u64)> {
     let databases: Vec<&str> = database_services(run);
     let of_databases: Vec<String> = generation
         .services
@@ -57,8 +70,10 @@ fn file_volumes<'a>(run: &Run, generation: &'a Generation) -> Vec<(&'a str, &'a 
     generation
         .branches
         .iter()
-        .filter(|(name, _)| archives.contains(&name.as_str()) || !of_databases.contains(name))
-        .map(|(name, branch)| (name.as_str(), branch))
+        .map(|(name, branch)| {
+            let files = archives.contains(&name.as_str()) || !of_databases.contains(name);
+            (name.as_str(), branch, if files { READ } else { 0 })
+        })
         .collect()
 }
 
@@ -72,13 +87,13 @@ fn database_services(run: &Run) -> Vec<&str> {
         .collect()
 }
 
-/// Digests the volumes of files of a generation, at a moment when nothing writes to them.
-pub(super) async fn of_files(
+/// Digests the volumes of a generation, at a moment when nothing writes to them.
+pub(super) async fn of_volumes(
     run: &Run,
     staging: &Staging,
     generation: &Generation,
 ) -> Result<BTreeMap<String, String>, Bad> {
-    let volumes = file_volumes(run, generation);
+    let volumes = volumes(run, generation);
     if volumes.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -86,9 +101,9 @@ pub(super) async fn of_files(
     let name = ground.names.of(&format!("{}-fingerprint", generation.name));
     let mut spec = ContainerSpec::new(name, &staging.agent_image, Attach::None);
     let mut command = agent(&["fingerprint"]);
-    for (index, (_, branch)) in volumes.iter().enumerate() {
+    for (index, (_, branch, most)) in volumes.iter().enumerate() {
         let target = format!("/v/{index}");
-        command.push(target.clone());
+        command.extend([most.to_string(), target.clone()]);
         spec.volumes.push(VolumeAt {
             volume: branch.volume.clone(),
             target,
@@ -98,7 +113,7 @@ pub(super) async fn of_files(
     spec.command = Some(command);
     let output = ground.engine.run_once(&spec, &ground.labels).await?;
     let mut parts = BTreeMap::new();
-    for ((volume, _), line) in volumes.iter().zip(output.lines()) {
+    for ((volume, ..), line) in volumes.iter().zip(output.lines()) {
         let result: Result<Fingerprint, String> =
             serde_json::from_str(line).map_err(|error| unreadable(volume, &error.to_string()))?;
         let fingerprint = result.map_err(|error| unreadable(volume, &error))?;
@@ -125,8 +140,9 @@ pub(super) async fn of_databases(
     run: &Run,
     generation: &Generation,
 ) -> Result<BTreeMap<String, String>, Bad> {
+    let most = COUNTED.to_string();
     let command = |user: &str, database: &str| {
-        ["sh", "-c", DESCRIBE, "sh", user, database]
+        ["sh", "-c", DESCRIBE, "sh", user, database, &most]
             .map(str::to_owned)
             .to_vec()
     };

@@ -200,7 +200,7 @@ pub(super) async fn prepare(
         .prepare(name, blueprints, frozen, OneShots::Done)
         .await
         .map_err(|(_, error)| Bad::start(&error, owner))?;
-    let files = fingerprint::of_files(run, staging, &generation).await?;
+    let files = fingerprint::of_volumes(run, staging, &generation).await?;
     Ok(Prepared { generation, files })
 }
 

@@ -87,21 +87,6 @@ async fn a_bad_line_is_refused_and_the_next_is_answered() {
         assert_eq!(reply.id, id, "{line}");
         assert!(matches!(reply.answer, Answer::Refused(_)), "{line}");
     }
-    worker.send("").await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let missing = folder.path().join("missing");
-    worker
-        .ask(
-            9,
-            Ask::Fingerprint {
-                folders: vec![missing.display().to_string()],
-            },
-        )
-        .await;
-    let Answer::Fingerprints(prints) = worker.reply().await.answer else {
-        panic!("a fingerprint was asked for");
-    };
-    assert!(prints[0].is_err());
 }
 
 #[tokio::test]
