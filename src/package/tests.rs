@@ -401,3 +401,18 @@ fn a_folder_streams_as_the_tar_it_is() {
         Err(TarError::Special { .. })
     ));
 }
+
+fn nothing_outside() {
+    for place in [
+        std::env::temp_dir(),
+        PathBuf::from("/tmp"),
+        PathBuf::from(".."),
+        PathBuf::from("."),
+    ] {
+        assert!(
+            !place.join("rehearsal-evil").exists(),
+            "{}",
+            place.display()
+        );
+    }
+}

@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Stdio;
 
+use rehearsal::history::History;
 use rehearsal::report::record::Record;
 use rehearsal::verdict::Outcome;
 use serde_json::Value;

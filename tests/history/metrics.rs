@@ -1,6 +1,5 @@
 //! Metrics.
 
-
 use super::common::*;
 
 #[test]

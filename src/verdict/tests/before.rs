@@ -3,7 +3,7 @@
 use super::*;
 
 pub(super) fn rows() -> Vec<Row> {
-    use Outcome::{Failed as F, Invalid as I, Passed as P};
+    use Outcome::{Failed as F, Invalid as I};
     let before = || upto(Rehearse, &BEFORE_BASELINE);
     let deployed = || upto(Rehearse, &UP_TO_DEPLOY);
     let check = || upto(BackupCheck, &BEFORE_BASELINE);

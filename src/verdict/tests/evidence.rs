@@ -3,7 +3,7 @@
 use super::*;
 
 pub(super) fn rows() -> Vec<Row> {
-    use Outcome::{Failed as F, Invalid as I, Passed as P};
+    use Outcome::{Invalid as I, Passed as P};
     let deployed = || upto(Rehearse, &UP_TO_DEPLOY);
     vec![
         ("all well", stream::passing(), P, None, 0),
