@@ -12,7 +12,7 @@ use crate::source::{self, SourceError};
 /// Take the truth at the source of a backup, beside it: exact row counts of one moment.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-It runs where the backup is made and needs no engine. `manifest:` of a restore names the file, and the restore is compared
+It runs where the backup is made and needs no engine. `manifest:` of a restore names the file, and the restore is compared \
 with it. Nothing secret is in it; its owner alone may read it.
 
 Examples:
@@ -36,11 +36,11 @@ pub enum Source {
 /// A PostgreSQL server, primary or standby
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-The password is taken from --url, PGPASSWORD, or the password file (PGPASSFILE, else ~/.pgpass). TLS is not spoken: run it
+The password is taken from --url, PGPASSWORD, or the password file (PGPASSFILE, else ~/.pgpass). TLS is not spoken: run it \
 on the server's machine, or through a tunnel.
 
-So that it counts what the dump holds, while the site is being written to: let one session export its snapshot
-(begin isolation level repeatable read; select pg_export_snapshot();) and stay open, then give that snapshot first to this
+So that it counts what the dump holds, while the site is being written to: let one session export its snapshot \
+(begin isolation level repeatable read; select pg_export_snapshot();) and stay open, then give that snapshot first to this \
 command and then to pg_dump, both as --snapshot.")]
 pub struct Postgres {
     /// The server as a URL: postgresql://user@host:5432/database

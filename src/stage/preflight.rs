@@ -21,6 +21,9 @@ use crate::state::shelf;
 
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
+    if run.order.mode == Mode::BackupCheck {
+        size::expect(run);
+    }
     digest_files(run).await?;
     if let Some(package) = &run.order.plan.package {
         run.recorder.emit(EventKind::ArtefactDigested(Artefact {

@@ -1,5 +1,6 @@
 //! The table and the trend for people.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{Block, Shown, Standing, age};
@@ -52,7 +53,7 @@ fn rows(block: &Block, paint: Paint, out: &mut String) {
             let before = block.runs[n + 1..].iter().map(|shown| &shown.entry);
             let before = before
                 .chain(&block.before)
-                .find(|entry| !entry.backups.is_empty());
+                .find(|entry| !entry.backups.is_empty() && names(entry) == names(&shown.entry));
             cells(shown, before)
         })
         .collect();
@@ -160,6 +161,11 @@ fn cells(shown: &Shown, before: Option<&Entry>) -> [String; 8] {
         restore,
         one_line(&entry.run),
     ]
+}
+
+/// Which backups a run tells of. Where one could not be read, the others are no smaller for it.
+fn names(entry: &Entry) -> BTreeSet<&str> {
+    entry.backups.iter().map(|b| b.restore.as_str()).collect()
 }
 
 /// All backups of a run together.

@@ -10,8 +10,8 @@ use crate::verdict::Outcome;
 
 /// A run of a night, with one backup of this size.
 fn night(day: i64, outcome: Option<Outcome>, size: u64, secs: f64) -> Entry {
-    let started = "2026-11-01T04:00:00Z".parse::<Timestamp>().unwrap()
-        + SignedDuration::from_hours(24 * day);
+    let started =
+        "2026-11-01T04:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_hours(24 * day);
     let restored = outcome == Some(Outcome::Passed);
     Entry {
         run: format!("site-{day}"),
@@ -101,9 +101,7 @@ started (UTC)     mode          verdict  data age    backup   change  restore   
         lines[4],
         "2026-11-06 04:00 backup-check failed – 1.0 GiB -50 % – site-5"
     );
-    assert!(
-        lines[5].starts_with("nobody could be notified · backup: the dump is cut: so it is")
-    );
+    assert!(lines[5].starts_with("nobody could be notified · backup: the dump is cut: so it is"));
     assert!(
         lines[5].ends_with('…') && lines[5].chars().count() <= 116,
         "{}",

@@ -123,6 +123,7 @@ fn tell(run: &Run, member: usize, base: &Base, reused: bool) {
         seconds: seconds.and_then(|text| text.parse().ok()).unwrap_or(0.0),
         as_of: age::of(restore, facts, &base.facts).map(|age| age.as_of),
         reused,
+        base: Some(base.key.as_str().to_owned()),
     });
 }
 
@@ -163,6 +164,7 @@ fn tell_of_image(run: &Run, member: usize) -> Result<(), Bad> {
         },
         as_of: age::of(restore, facts, &told).map(|age| age.as_of),
         reused: imported.reused,
+        base: None,
     });
     age::judge(run, member, &told)
 }

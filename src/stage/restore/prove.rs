@@ -10,7 +10,7 @@ use super::group::{Group, volumes_of};
 use super::{Run, blueprint, job, site};
 use crate::backup::damage::{Damage, Damaged, damage};
 use crate::backup::{BackupFacts, inspect};
-use crate::check::ladder::Seen;
+use crate::check::ladder::{SEEN_TO_BE_BAD, Seen};
 use crate::event::{CaseStatus, Owner, Stage};
 use crate::plan::model::Target;
 use crate::restore::{Ended, Job, into_service, into_volume, timed};
@@ -42,7 +42,7 @@ pub(super) async fn all(run: &Run, groups: &[Group]) -> Result<(), Bad> {
             let into = tempfile::tempdir_in(scratch.path())
                 .map_err(|error| cannot(scratch.path(), &error))?;
             let begun = Instant::now();
-            let name = format!("{}: {} is seen to be bad", restore.name, kind.name());
+            let name = format!("{}: {}{SEEN_TO_BE_BAD}", restore.name, kind.name());
             let facts = run.backups[member].clone();
             let recorded = recorded::is_recorded(run, member);
             let folder = into.path().to_owned();
