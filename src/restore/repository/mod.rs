@@ -42,7 +42,7 @@ pub async fn restore(site: Site<'_>, volume: &VolumeFacts, job: Job<'_>) -> Resu
         _ => return Err(super::not_built(&[job])),
     };
     let password = password(site, repository)?;
-    let image = tool_image::ensure(&staging.ground, repository.image.as_deref()).await?;
+    let image = tool_image::of_job(&staging.ground, job).await?;
     let label = job.restore.volume().unwrap_or(&job.restore.name);
     let deadline = Deadline::of(site.limit, "limits.restore");
     let inbox = Inbox::fill(staging, label, &[job]).await?;

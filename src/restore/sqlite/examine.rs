@@ -62,7 +62,7 @@ async fn climb(subject: Subject<'_>) -> Result<Vec<Finding>, Bad> {
         ));
     };
     let staging = subject.site.staging;
-    let image = tool_image::ensure(&staging.ground, None).await?;
+    let image = tool_image::of_job(&staging.ground, subject.job).await?;
     let tool = Toolbox::open(
         staging,
         &crate::state::slug(&format!("examine-sqlite-{}", restore.name)),
