@@ -217,7 +217,12 @@ async fn fill_service(
     let made = crate::restore::into_service(site, blueprint, &volumes, &jobs).await?;
     if let Some(log) = &made.log {
         // The name of the container, which is left where a restore failed: its log is kept once.
-        keep_log(run, &crate::state::distinct(&format!("restore-{service}")), log).await;
+        keep_log(
+            run,
+            &crate::state::distinct(&format!("restore-{service}")),
+            log,
+        )
+        .await;
     }
     let mut told = Vec::new();
     for (job, mut ended) in jobs.iter().zip(made.ended) {
