@@ -208,6 +208,7 @@ fn only_the_application(said: &str) -> bool {
         "no such function",
         "no such module",
         "unknown tokenizer",
+        "no such tokenizer",
     ]
     .iter()
     .any(|words| said.to_lowercase().contains(words))

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
+
 use super::examine;
 use super::group::{Group, key, keys, volumes_of};
 use super::{AS_OF, SECONDS, TOLD, blueprint, job, site};
@@ -111,15 +113,16 @@ async fn make(
         staging: &staging,
         ..site(run)?
     };
+    let mut logged = false;
     let filled = match &group.target {
         Target::Volume(volume) => fill_volume(run, site, key, volume, &group.members).await,
         Target::Service(service) | Target::Image(service) => {
-            fill_service(run, site, key, service, group).await
+            fill_service(run, site, key, service, group, &mut logged).await
         }
     };
     // Now, and not at the run's end: the copies of the backups take as much room as what was made of them. What a stage
     // that was broken off leaves is found by the run's label.
-    let cleared = clear(run, &part, filled.is_err()).await;
+    let cleared = clear(run, &part, filled.is_err() && !logged).await;
     let (volumes, told) = match filled {
         Ok(filled) => filled,
         Err(bad) => {
@@ -136,9 +139,9 @@ async fn make(
     Ok(bases.seal(key, volumes, facts, claim.begun).await?)
 }
 
-/// Removes what the restores of one group have in the engine besides the base's volumes. Where they failed, the logs of
-/// their containers are evidence: they are saved first.
-async fn clear(run: &Run, part: &str, failed: bool) -> Result<(), Bad> {
+/// Removes what the restores of one group have in the engine besides the base's volumes. The logs of their containers are
+/// evidence where they failed: those are saved first, unless the restore gave the server's log itself.
+async fn clear(run: &Run, part: &str, save: bool) -> Result<(), Bad> {
     let ground = run.ground()?;
     let left = ground
         .engine
@@ -149,23 +152,30 @@ async fn clear(run: &Run, part: &str, failed: bool) -> Result<(), Bad> {
             continue;
         };
         // A log that cannot be read or kept must not hide what the restore said.
-        if failed && let Ok(log) = ground.engine.container_log(name, None).await {
-            let start = ground.names.part(part).of("");
-            keep_log(run, name.trim_start_matches(&start), &log).await;
+        if save && let Ok(log) = ground.engine.container_log(name, None).await {
+            let prefix = ground.names.part(part).of("");
+            let own = name.strip_prefix(&prefix).unwrap_or(name);
+            keep_log(run, own, &log).await;
         }
     }
     Ok(ground.engine.remove_resources(left).await?)
 }
 
-/// Writes a log below the run's folder, unless it is empty or there is one of that name.
+/// Writes a log below the run's folder, behind what a tool of the same name has written. That it cannot be kept must not
+/// hide what the restore said.
 async fn keep_log(run: &Run, name: &str, log: &str) {
-    let folder = run.order.dir.join("logs");
-    let file = folder.join(format!("{name}.log"));
-    if log.trim().is_empty() || file.exists() {
+    if log.trim().is_empty() {
         return;
     }
-    if tokio::fs::create_dir_all(&folder).await.is_ok() {
-        let _ = tokio::fs::write(file, log).await;
+    let folder = run.order.dir.join("logs");
+    if tokio::fs::create_dir_all(&folder).await.is_err() {
+        return;
+    }
+    let mut options = tokio::fs::OpenOptions::new();
+    options.create(true).append(true);
+    if let Ok(mut file) = options.open(folder.join(format!("{name}.log"))).await {
+        let _ = file.write_all(log.as_bytes()).await;
+        let _ = file.flush().await;
     }
 }
 
@@ -195,6 +205,7 @@ async fn fill_service(
     key: &BaseKey,
     service: &str,
     group: &Group,
+    logged: &mut bool,
 ) -> Result<Filled, Bad> {
     let blueprint = blueprint(run, service)?;
     let mut volumes = BTreeMap::new();
@@ -216,13 +227,8 @@ async fn fill_service(
         .collect();
     let made = crate::restore::into_service(site, blueprint, &volumes, &jobs).await?;
     if let Some(log) = &made.log {
-        // The name of the container, which is left where a restore failed: its log is kept once.
-        keep_log(
-            run,
-            &crate::state::distinct(&format!("restore-{service}")),
-            log,
-        )
-        .await;
+        keep_log(run, &format!("restore-{service}"), log).await;
+        *logged = true;
     }
     let mut told = Vec::new();
     for (job, mut ended) in jobs.iter().zip(made.ended) {
