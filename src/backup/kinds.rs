@@ -32,17 +32,20 @@ pub(super) fn recognise(folder: &Folder, wanted: Wanted) -> Option<Format> {
         .copied()
 }
 
+type Shows = fn(&Folder) -> bool;
+type Judge = fn(&Folder) -> Result<FolderJudged, BackupError>;
+
 /// A format whose backups are folders.
 pub(super) struct Kind {
     /// True where a folder has what only such a backup has.
-    shows: fn(&Folder) -> bool,
+    shows: Shows,
     /// Reads it.
-    pub(super) judge: fn(&Folder) -> Result<FolderJudged, BackupError>,
+    pub(super) judge: Judge,
 }
 
 /// The one place that knows which formats are folders; `None` for those that are files.
 pub(super) const fn kind(format: Format) -> Option<Kind> {
-    let (shows, judge): (fn(&Folder) -> bool, fn(&Folder) -> _) = match format {
+    let (shows, judge): (Shows, Judge) = match format {
         Format::PostgresDirectory => (
             |folder| {
                 let data = || folder.files.keys().any(|name| data_file(name));
