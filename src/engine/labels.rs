@@ -15,6 +15,8 @@ pub(super) const OWNER: &str = "rehearse.owner";
 pub const BASE_RUN: &str = "rehearse.base.run";
 const CREATED: &str = "rehearse.created";
 pub(super) const EXPIRES: &str = "rehearse.expires";
+/// On what belongs to one part of a run that ends before the run does: which.
+pub(super) const PART: &str = "rehearse.part";
 /// On one small volume of a run that was kept on purpose: until when. Labels cannot be changed later, so being
 /// kept is a resource of its own.
 pub(super) const KEPT: &str = "rehearse.kept";
@@ -110,6 +112,7 @@ fn start_time(pid: u32) -> Option<u64> {
 #[derive(Clone, Debug)]
 pub struct Labels {
     run: String,
+    part: Option<String>,
     rehearsal: String,
     owner: String,
     created: Timestamp,
@@ -121,10 +124,19 @@ impl Labels {
     pub fn new(run: &str, rehearsal: &str, created: Timestamp, expires: Timestamp) -> Self {
         Self {
             run: run.to_owned(),
+            part: None,
             rehearsal: rehearsal.to_owned(),
             owner: OwnerId::current().to_string(),
             created,
             expires,
+        }
+    }
+
+    /// For one part of the same run, which can be removed by itself.
+    pub fn part(&self, part: &str) -> Self {
+        Self {
+            part: Some(part.to_owned()),
+            ..self.clone()
         }
     }
 
@@ -143,6 +155,9 @@ impl Labels {
         match purpose {
             Purpose::Run => {
                 labels.insert(RUN.to_owned(), self.run.clone());
+                if let Some(part) = &self.part {
+                    labels.insert(PART.to_owned(), part.clone());
+                }
                 labels.insert(OWNER.to_owned(), self.owner.clone());
                 labels.insert(EXPIRES.to_owned(), self.expires.to_string());
             }

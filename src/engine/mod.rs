@@ -28,7 +28,7 @@ pub use claim::Claimed;
 pub use connect::{Engine, EngineFacts};
 pub use container::ContainerState;
 pub use error::EngineError;
-pub use exec::{ExecLine, ExecOutcome, ExecSpec, Interactive};
+pub use exec::{ExecLine, ExecOutcome, ExecSpec, Interactive, KEPT};
 pub use files::{HostPaths, Modes};
 pub use image::{ImageFacts, Obtained};
 pub use labels::{BASE_RUN, Labels, OwnerId, Purpose, REHEARSAL, RUN, is_dead};

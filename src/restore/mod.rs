@@ -50,6 +50,8 @@ pub struct Job<'a> {
     pub facts: &'a BackupFacts,
     /// What was taken at the source beside it, where the rehearsal names it.
     pub source: Option<&'a SourceManifest>,
+    /// The id of the image with its tools, where it needs another than its service's.
+    pub image: Option<&'a str>,
 }
 
 /// Where and with what backups are restored.

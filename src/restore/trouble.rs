@@ -25,6 +25,15 @@ const NOT_EXECUTABLE: i64 = 126;
 const KILLED: i64 = 137;
 
 impl Trouble {
+    /// What a line of a tool's output names, whatever its exit code was.
+    pub(super) fn in_line(line: &str) -> Option<Self> {
+        Self::of(&ExecOutcome {
+            exit_code: 0,
+            stdout: String::new(),
+            stderr: line.to_owned(),
+        })
+    }
+
     /// What was in the way of a tool that failed, if its words or its exit code say so.
     pub fn of(outcome: &ExecOutcome) -> Option<Self> {
         let text = format!("{}\n{}", outcome.stderr, outcome.stdout).to_lowercase();
