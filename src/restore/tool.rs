@@ -11,6 +11,9 @@ use crate::staging::{Bad, Ended, Staging};
 /// Waits for ever and ends at once when asked.
 const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
 
+/// The one limit that is itself a demand on the backup.
+const RESTORE: &str = "limits.restore";
+
 /// When something has to have ended, and by which limit of the rehearsal.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
@@ -34,17 +37,26 @@ impl Deadline {
         self.ends.saturating_duration_since(Instant::now())
     }
 
-    /// That it is over.
+    /// That it is over. A backup that restores too slowly is a bad one; one that takes long to examine is not.
     pub fn overrun(&self, what: &str) -> Bad {
-        Bad::new(
-            Owner::Backup,
-            format!(
-                "{what} did not end within {} s ({})",
-                self.limit.as_secs(),
-                self.key
-            ),
-        )
-        .with_help("raise the limit if a restore may take that long: it is the time that production would be down")
+        let (owner, help) = if self.key == RESTORE {
+            (
+                Owner::Backup,
+                "raise the limit if a restore may take that long: it is the time that production would be down"
+                    .to_owned(),
+            )
+        } else {
+            (Owner::Staging, format!("raise `{}`", self.key))
+        };
+        let reason = format!(
+            "{what} did not end within {} s ({})",
+            self.limit.as_secs(),
+            self.key
+        );
+        Bad {
+            overrun: true,
+            ..Bad::new(owner, reason).with_help(help)
+        }
     }
 }
 
