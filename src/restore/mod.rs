@@ -145,7 +145,11 @@ async fn explain(site: Site<'_>, running: &Running, jobs: &[Job<'_>], made: &mut
     };
     if let Some(trouble) = trouble {
         let operation = format!("restore {}", job.restore.name);
-        ended.result = Err(trouble.bad(&operation, "the server", &format!("the tool said: {}", bad.reason)));
+        ended.result = Err(trouble.bad(
+            &operation,
+            "the server",
+            &format!("the tool said: {}", bad.reason),
+        ));
     }
 }
 

@@ -116,8 +116,7 @@ impl Trouble {
         let starved = engine.starved(&running.container, ENDING).await;
         let settled = staging.await_ready(running).await;
         let log = engine.container_log(&running.container, None).await.ok();
-        let starved =
-            starved || settled.is_err_and(|error| error.why() == Some(Why::OutOfMemory));
+        let starved = starved || settled.is_err_and(|error| error.why() == Some(Why::OutOfMemory));
         let trouble = if starved {
             Some(Self::OutOfMemory)
         } else {
@@ -247,7 +246,12 @@ mod tests {
             (unhealthy, "", Owner::Staging, Owner::Staging),
             (Why::Late, "", Owner::Backup, Owner::Staging),
             // The service may say it in its log as it likes: how it ended is not read from there.
-            (ended(1), "not ready after 1 s (limits.start)", Owner::Backup, Owner::Backup),
+            (
+                ended(1),
+                "not ready after 1 s (limits.start)",
+                Owner::Backup,
+                Owner::Backup,
+            ),
         ] {
             let bad = not_started(&start(why, log), Owner::Backup, whose, "start");
             assert_eq!(bad.owner, expected, "{why:?} {log}");
