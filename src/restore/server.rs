@@ -123,7 +123,7 @@ impl Server {
         let state = engine.container_state(container).await?;
         if state.exit_code != Some(0) {
             let log = engine.container_log(container, Some(5)).await?;
-            return Err(Bad::new(
+            let bad = Bad::new(
                 Owner::Staging,
                 format!(
                     "service `{}` did not stop cleanly after the restore (exit code {:?}): {}",
@@ -132,7 +132,12 @@ impl Server {
                     log.trim().replace('\n', " | ")
                 ),
             )
-            .with_help("the image's stop signal should be SIGINT (fast shutdown) or SIGTERM"));
+            .with_help("the image's stop signal should be SIGINT (fast shutdown) or SIGTERM");
+            return Err(Bad {
+                // The engine kills what does not stop in time: that is no want of memory.
+                overrun: state.exit_code == Some(137),
+                ..bad
+            });
         }
         engine.remove_container(container).await?;
         Ok(())

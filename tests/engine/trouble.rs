@@ -70,6 +70,44 @@ fn too_little_memory_is_not_the_backups_fault() {
     expect_invalid(&place.backup_check(), Owner::Engine, &["memory"]);
 }
 
+/// The server says nothing of what befell it, so that no log can tell: the kernel's own count has to.
+const SILENT: &str = "    environment: { POSTGRES_PASSWORD: x }\n    command: [postgres, -c, log_min_messages=panic, -c, work_mem=1GB]\n    \
+     mem_limit: 96m\n    shm_size: 64m\n";
+
+#[test]
+fn too_little_memory_is_seen_where_no_log_tells_of_it() {
+    let place = place(
+        "silent-memory",
+        SILENT,
+        "set max_parallel_workers_per_gather = 0;\n\
+         create table t as select n, repeat('x', 500) as pad from generate_series(1, 900000) n order by pad, n desc;",
+    );
+    expect_invalid(
+        &place.backup_check(),
+        Owner::Engine,
+        &["memory", "server closed the connection"],
+    );
+}
+
+#[test]
+fn too_little_memory_while_it_is_examined_is_not_the_backups_fault() {
+    let place = place("examine-memory", SILENT, "create table t as select 1 as n;");
+    place.write(
+        "rehearsal.yaml",
+        format!(
+            "rehearsal: {}\nstack: stack.yaml\nrestore:\n  - service: db\n    postgres: {{ dump: big.sql, database: big }}\n    \
+             invariants:\n      - name: nothing is wrong\n        query: \"select a from (select repeat('x', 500) || n as a \
+             from generate_series(1, 900000) n order by 1 desc offset 0) s where a = 'none'\"\n",
+            place.name()
+        ),
+    );
+    expect_invalid(
+        &place.backup_check(),
+        Owner::Staging,
+        &["ran out of memory"],
+    );
+}
+
 const REDIS: &str = "rehearse-test/redis:7";
 
 /// A Redis with these options, and a snapshot of many keys that it has to load.
