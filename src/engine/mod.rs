@@ -15,6 +15,7 @@ mod files;
 mod image;
 mod labels;
 mod log;
+mod memory;
 mod network;
 mod once;
 mod ready;

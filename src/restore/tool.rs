@@ -63,6 +63,9 @@ impl Flood {
     }
 }
 
+/// The one limit that is itself a demand on the backup.
+const RESTORE: &str = "limits.restore";
+
 /// When something has to have ended, and by which limit of the rehearsal.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
@@ -86,17 +89,26 @@ impl Deadline {
         self.ends.saturating_duration_since(Instant::now())
     }
 
-    /// That it is over.
+    /// That it is over. A backup that restores too slowly is a bad one; one that takes long to examine is not.
     pub fn overrun(&self, what: &str) -> Bad {
-        Bad::new(
-            Owner::Backup,
-            format!(
-                "{what} did not end within {} s ({})",
-                self.limit.as_secs(),
-                self.key
-            ),
-        )
-        .with_help("raise the limit if a restore may take that long: it is the time that production would be down")
+        let (owner, help) = if self.key == RESTORE {
+            (
+                Owner::Backup,
+                "raise the limit if a restore may take that long: it is the time that production would be down"
+                    .to_owned(),
+            )
+        } else {
+            (Owner::Staging, format!("raise `{}`", self.key))
+        };
+        let reason = format!(
+            "{what} did not end within {} s ({})",
+            self.limit.as_secs(),
+            self.key
+        );
+        Bad {
+            overrun: true,
+            ..Bad::new(owner, reason).with_help(help)
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub use bastion::{Bastion, Ended, PACKAGE_FOLDER};
 pub use generation::{Generation, OneShots};
 pub use naming::Names;
 pub use network::StagingNetwork;
-pub use ready::StartError;
+pub use ready::{StartError, Why};
 pub use service::{Blueprint, Running};
 
 use tokio::sync::watch;

@@ -16,6 +16,7 @@ use group::{Group, groups};
 use obtain::{Obtained, obtain};
 
 pub(super) use obtain::{cached, intact};
+pub(super) use prove::sweep as sweep_damaged;
 
 use super::Bad;
 use super::run::{Run, passed};

@@ -12,7 +12,7 @@ use crate::check::ladder::Rung;
 use crate::engine::{Resource, VolumeFacts};
 use crate::event::{CaseStatus, Owner, Stage};
 use crate::plan::model::{Restore, Target};
-use crate::restore::{Ended, Job, Site, Told, Trouble};
+use crate::restore::{Ended, Job, Site, Told};
 use crate::stage::run::{Run, not_passed, passed};
 use crate::staging::Bad;
 use crate::state::{Base, BaseKey, Claim, Frozen, Obtain};
@@ -231,14 +231,7 @@ async fn fill_service(
         *logged = true;
     }
     let mut told = Vec::new();
-    for (job, mut ended) in jobs.iter().zip(made.ended) {
-        if let (Err(bad), Some(trouble)) =
-            (&ended.result, made.log.as_deref().and_then(Trouble::in_log))
-        {
-            let operation = format!("restore {}", job.restore.name);
-            let said = format!("its server's log says so; the tool said: {}", bad.reason);
-            ended.result = Err(trouble.bad(&operation, "the server", &said));
-        }
+    for (job, ended) in jobs.iter().zip(made.ended) {
         told.push(report(run, job.restore, ended)?);
     }
     if told.len() < jobs.len() {
@@ -270,7 +263,8 @@ fn facts_of(
     facts
 }
 
-async fn within<T>(
+/// What a restore comes to within `limits.restore`.
+pub(super) async fn within<T>(
     run: &Run,
     restore: &Restore,
     work: impl Future<Output = Result<T, Bad>>,
