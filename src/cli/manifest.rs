@@ -17,6 +17,7 @@ with it. Nothing secret is in it; its owner alone may read it.
 
 Examples:
   rehearse manifest postgres --host /var/run/postgresql --user backup --database site -o site.json
+  MYSQL_PWD=.. rehearse manifest mariadb --host /run/mysqld/mysqld.sock --user backup --database shop -o shop.json
   rehearse manifest sqlite /srv/app/site.sqlite --backup site.sqlite.zst -o site.json")]
 pub struct Arguments {
     /// What the source is

@@ -12,8 +12,8 @@ use mysql_async::{Conn, Opts, OptsBuilder};
 use super::SourceError;
 use crate::check::source::{BackupDigest, DatabaseFacts, SourceManifest, VERSION};
 
-/// What is wanted.
-#[derive(Clone, Debug)]
+/// What is wanted. It holds a password, so nothing prints it.
+#[derive(Clone)]
 pub struct Wanted {
     /// A host, or the path of a socket.
     pub host: String,
