@@ -106,7 +106,7 @@ async fn taken(
         assert_eq!(ended.exit_code, 0, "{script}: {}", ended.stderr);
         Ok::<_, EngineError>(())
     };
-    run("until mariadb -h 127.0.0.1 -e 'select 1' >/dev/null 2>&1; do sleep 0.1; done").await?;
+    run("until mariadb -e 'select 1' >/dev/null 2>&1; do sleep 0.1; done").await?;
     run("mariadb -e 'create database mini character set utf8mb4; create user blind@\"%\"; grant insert on mini.* to blind@\"%\"' \
          && mariadb mini </seed/mini.sql").await?;
     let state = engine.container_state(&container).await?;

@@ -181,7 +181,7 @@ fn plain(version: &str, middle: &str) -> String {
 /// What production may say of a database, and what must not keep us from looking at it.
 const SETTINGS_OF_PRODUCTION: &str = "\
 do $$ declare setting text; begin foreach setting in array array['statement_timeout = 1', 'lock_timeout = 1',
-'idle_in_transaction_session_timeout = 1', 'idle_session_timeout = 1', 'default_transaction_read_only = on',
+'idle_in_transaction_session_timeout = 1', 'default_transaction_read_only = on',
 'default_transaction_deferrable = on', 'default_transaction_isolation = serializable', 'row_security = on',
 'search_path = odd, pg_catalog'] loop execute format('alter database %I set %s', current_database(), setting); end loop; end $$;
 ";
@@ -503,7 +503,7 @@ fn what_production_sets_for_a_database_keeps_nobody_from_judging_it_and_no_log_t
     let kept = "CREATE DATABASE kept WITH TEMPLATE = template0;\n\\connect kept\n".to_owned()
         + SETTINGS_OF_PRODUCTION
         + "\\connect kept\nSET statement_timeout = 0;\nSET lock_timeout = 0;\nSET idle_in_transaction_session_timeout = 0;\n\
-           SET idle_session_timeout = 0;\nSET search_path = public;\n"
+           SET search_path = public;\n"
         + &plain("15.4", FINE);
     place.write("cluster.sql", cluster(&kept));
     let whole = "restore:\n  - service: db\n    postgres: { dump: cluster.sql }\n    \

@@ -21,13 +21,13 @@ pub(crate) struct Ask<'a> {
 }
 
 /// What a restored database or role may bring along (`ALTER DATABASE .. SET`) and must not do to our own sessions: an
-/// option of the connection comes before it. Every version since 9.5 knows these.
-const OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c default_transaction_read_only=off \
+/// option of the connection comes before it. Every version since 9.6 knows these.
+const OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c default_transaction_read_only=off \
      -c default_transaction_deferrable=off -c default_transaction_isolation=read\\ committed -c row_security=off";
 
 /// The same for limits that only newer versions know: without a row to print, whatever the version is.
 const LIMITS: &str = "select count(pg_catalog.set_config(name, '0', false)) as ignored from pg_catalog.pg_settings \
-     where name in ('idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')";
+     where name in ('idle_session_timeout', 'transaction_timeout')";
 
 /// The variable with the options of our own sessions, behind those of the service's own tools.
 pub(super) fn options(theirs: Option<&String>) -> (String, String) {

@@ -360,6 +360,8 @@ async fn run(
         Speaker::PgRestore => {
             counted(&said, &outcome).and_then(|()| said::judge(&said.errors, tolerated, ours))
         }
+        // Its exit code for a connection that was lost: what it heard before is not why.
+        Speaker::Psql if outcome.exit_code == 2 => Err(outcome.last_words()),
         // Whatever the file held, `psql` came to its end.
         Speaker::Psql if outcome.exit_code == 0 => said::judge(&said.errors, tolerated, ours),
         Speaker::Psql => Err(said.first().unwrap_or_else(|| outcome.last_words())),
