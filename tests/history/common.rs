@@ -12,15 +12,15 @@ use rehearsal::verdict::Outcome;
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A rehearsal of nothing much, and an engine that is not there.
-pub struct Place {
+pub(crate) struct Place {
     pub dir: TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Self {
             dir: tempfile::tempdir().expect("a temporary folder"),
         };
@@ -45,12 +45,12 @@ impl Place {
         place
     }
 
-    pub fn path(&self, below: &str) -> PathBuf {
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
     }
 
     /// `rehearse` in this place.
-    pub fn rehearse(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn rehearse(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rehearse"));
         command
             .current_dir(self.dir.path())
@@ -68,29 +68,29 @@ impl Place {
 
     /// A backup check, which is invalid for want of an engine.
     #[track_caller]
-    pub fn check(&self, more: &[&str]) -> Output {
+    pub(crate) fn check(&self, more: &[&str]) -> Output {
         let out = self.try_check(more);
         assert_eq!(out.status.code(), Some(2), "{}", both(&out));
         out
     }
 
-    pub fn try_check(&self, more: &[&str]) -> Output {
+    pub(crate) fn try_check(&self, more: &[&str]) -> Output {
         let mut command = self.rehearse(&["backup-check", "rehearsal.yaml"]);
         command.args(more).output().expect("it starts")
     }
 
-    pub fn history(&self) -> PathBuf {
+    pub(crate) fn history(&self) -> PathBuf {
         self.path(".rehearse/history.sqlite")
     }
 
-    pub fn entries(&self) -> Vec<Entry> {
+    pub(crate) fn entries(&self) -> Vec<Entry> {
         let history = History::open_existing(&self.history()).expect("it can be read");
         let history = history.expect("it is there");
         history.list(&Wanted::default()).expect("it can be read")
     }
 
     /// Makes it look as if the newest run had passed.
-    pub fn newest_passed(&self) {
+    pub(crate) fn newest_passed(&self) {
         let newest = self.entries().remove(0).run;
         let mut record =
             Record::read(&self.path(".rehearse/runs").join(&newest)).expect("its record");
@@ -103,7 +103,7 @@ impl Place {
 
     /// What `rehearse history` says; it must succeed.
     #[track_caller]
-    pub fn told(&self, more: &[&str]) -> String {
+    pub(crate) fn told(&self, more: &[&str]) -> String {
         let out = self
             .rehearse(&["history"])
             .args(more)
@@ -114,7 +114,7 @@ impl Place {
     }
 }
 
-pub fn both(out: &Output) -> String {
+pub(crate) fn both(out: &Output) -> String {
     format!(
         "{}{}",
         String::from_utf8_lossy(&out.stdout),
@@ -123,13 +123,13 @@ pub fn both(out: &Output) -> String {
 }
 
 /// A request that a receiver got.
-pub struct Got {
+pub(crate) struct Got {
     pub head: String,
     pub body: Vec<u8>,
 }
 
 impl Got {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let found = self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(": ")?;
             key.eq_ignore_ascii_case(name).then_some(value)
@@ -138,7 +138,7 @@ impl Got {
     }
 
     /// The message, once its signature was found to be good.
-    pub fn message(&self) -> Value {
+    pub(crate) fn message(&self) -> Value {
         let time = self.header("webhook-timestamp").parse().expect("seconds");
         let Ok(secret) = Secret::parse(SECRET) else {
             panic!("a good secret")
@@ -149,7 +149,7 @@ impl Got {
     }
 }
 
-pub fn receive(stream: impl Read + Write, status: &str) -> Got {
+pub(crate) fn receive(stream: impl Read + Write, status: &str) -> Got {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -171,7 +171,7 @@ pub fn receive(stream: impl Read + Write, status: &str) -> Got {
 }
 
 /// Runs something with a receiver that answers as told. Every answer must be asked for, and no more.
-pub fn receiving<T>(answers: &[&str], work: impl FnOnce(&str) -> T) -> (T, Vec<Got>) {
+pub(crate) fn receiving<T>(answers: &[&str], work: impl FnOnce(&str) -> T) -> (T, Vec<Got>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     std::thread::scope(|scope| {
