@@ -310,6 +310,21 @@ pub enum EventKind {
         /// True when an identical earlier restore served.
         reused: bool,
     },
+    /// A backup that is to be restored, before it is read, and what it will be held against.
+    BackupExpected {
+        /// The restore's name.
+        restore: String,
+        /// Bytes of the backup as it lies there, where it is one file.
+        size: Option<u64>,
+        /// How old its data may be, in seconds.
+        max_age_seconds: Option<u64>,
+        /// What its restore may take, in seconds.
+        limit_seconds: u64,
+        /// The median of its sizes in earlier, passed runs, in bytes.
+        usual_size: Option<u64>,
+        /// How many earlier runs that is the median of.
+        earlier_runs: u64,
+    },
     /// A backup was restored, or an identical earlier restore of it was taken.
     BackupRestored {
         /// The restore's name.
@@ -324,6 +339,9 @@ pub enum EventKind {
         as_of: Option<Timestamp>,
         /// True when an identical earlier restore served.
         reused: bool,
+        /// The content address of the base that it is in; `None` where it became an image.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base: Option<String>,
     },
     /// A word to the reader that is neither progress nor a result.
     Note {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::sqlite::journals;
 use super::{BackupFacts, Compression, Format};
 
 /// A way to damage a backup.
@@ -78,11 +79,20 @@ pub fn damage(
     } else {
         (facts.path.clone(), copy.clone())
     };
+    // They belong to the database: without them the copy would lack more than is said.
+    let beside = if facts.format == Format::Sqlite && !is_folder {
+        journals(&facts.path)
+    } else {
+        Vec::new()
+    };
     match damage {
         Damage::MissingPart if !is_folder => {
-            return Ok(Damaged::Impossible(
-                "it is one file, and has no other".to_owned(),
-            ));
+            let why = if beside.is_empty() {
+                "it is one file, and has no other"
+            } else {
+                "nothing tells that a database had a journal beside it"
+            };
+            return Ok(Damaged::Impossible(why.to_owned()));
         }
         Damage::FlippedByte if !recorded && !shows_flips(facts, &from)? => {
             return Ok(Damaged::Impossible(format!(
@@ -94,6 +104,11 @@ pub fn damage(
     }
     if is_folder {
         copy_folder(&facts.path, &copy, &victim)?;
+    }
+    for journal in beside {
+        if let Some(name) = journal.file_name() {
+            fs::copy(&journal, into.join(name))?;
+        }
     }
     let shown = from
         .file_name()
@@ -324,6 +339,34 @@ mod tests {
             let made = damage(&facts, kind, into.path(), false).unwrap();
             assert!(matches!(made, Damaged::Impossible(_)), "{made:?}");
         }
+    }
+
+    #[test]
+    fn a_databases_journals_come_along_whole() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("app.db");
+        fs::write(&path, [7; 1000]).unwrap();
+        fs::write(place.path().join("app.db-wal"), [9; 500]).unwrap();
+        let facts = facts(&path, Format::Sqlite);
+        for (kind, size) in [
+            (Damage::Truncated, 600),
+            (Damage::Empty, 0),
+            (Damage::FlippedByte, 1000),
+        ] {
+            let into = tempfile::tempdir().unwrap();
+            let made = damage(&facts, kind, into.path(), true).unwrap();
+            let Damaged::Made(copy, _) = made else {
+                panic!("{kind:?}: {made:?}")
+            };
+            assert_eq!(copy.metadata().unwrap().len(), size);
+            assert_eq!(fs::read(into.path().join("app.db-wal")).unwrap(), [9; 500]);
+        }
+        let into = tempfile::tempdir().unwrap();
+        let made = damage(&facts, Damage::MissingPart, into.path(), true).unwrap();
+        assert!(
+            matches!(&made, Damaged::Impossible(why) if why.contains("journal")),
+            "{made:?}"
+        );
     }
 
     #[test]

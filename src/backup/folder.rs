@@ -11,9 +11,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::BackupError;
 use super::format::{BackupFacts, Format, Wanted};
+use super::kinds;
 use super::read::{self, Judged};
 use super::stream::Stream;
-use super::{base, kinds, pgfiles, repository};
 use crate::archive::names;
 use crate::archive::source::{self, Meter};
 
@@ -85,27 +85,9 @@ pub(super) fn inspect(path: &Path, wanted: Wanted) -> Result<BackupFacts, Backup
             format!("a {}", format.name()),
         ));
     }
-    let (judged, sha256, unpacked) = match format {
-        Format::PostgresDirectory => pgfiles::judge_folder(&folder)?,
-        Format::PostgresBaseFolder => base::judge_folder(&folder)?,
-        Format::PostgresBaseTar => base::judge_tars(&folder)?,
-        Format::PgBackRest => kinds::pgbackrest(&folder)?,
-        Format::MariadbFolder => kinds::mariadb(&folder)?,
-        Format::RedisAof => kinds::redis(&folder)?,
-        Format::Restic => repository::restic(&folder)?,
-        Format::Borg => repository::borg(&folder)?,
-        Format::PostgresCustom
-        | Format::PostgresPlain
-        | Format::PostgresTar
-        | Format::PostgresCluster
-        | Format::PostgresGlobals
-        | Format::MariadbDump
-        | Format::MariadbStream
-        | Format::RedisRdb
-        | Format::Sqlite
-        | Format::Tar
-        | Format::Zip
-        | Format::Any => {
+    let (judged, sha256, unpacked) = match kinds::kind(format) {
+        Some(kind) => (kind.judge)(&folder)?,
+        None => {
             let judged = Judged::new(Format::Any, "cannot be seen: it may be anything");
             let contents = folder.digest_all()?;
             (judged, contents.sha256, None)

@@ -5,7 +5,7 @@ use super::folder::{Folder, FolderJudged};
 use super::format::{Format, Wanted};
 use super::read::Judged;
 use super::stream::Stream;
-use super::{mariadb, redis};
+use super::{base, mariadb, pgfiles, redis, repository};
 
 /// What a folder is; `None` for no backup. Where one is wanted of which parts are missing, it is taken for that: its
 /// judge says what is missing.
@@ -13,7 +13,7 @@ pub(super) fn recognise(folder: &Folder, wanted: Wanted) -> Option<Format> {
     if wanted == Wanted::Any {
         return Some(Format::Any);
     }
-    let seen = |format: &Format| shows(folder, *format);
+    let seen = |format: &Format| kind(*format).is_some_and(|kind| (kind.shows)(folder));
     const ALL: [Format; 8] = [
         Format::PostgresDirectory,
         Format::PgBackRest,
@@ -32,62 +32,92 @@ pub(super) fn recognise(folder: &Folder, wanted: Wanted) -> Option<Format> {
         .copied()
 }
 
-/// True where a folder has what only such a backup has.
-fn shows(folder: &Folder, format: Format) -> bool {
-    let has = |name: &str| folder.has(name);
-    let below = |name: &str| folder.folders.contains(name);
-    match format {
-        Format::PostgresDirectory => {
-            has("toc.dat") || has("blobs.toc") || folder.files.keys().any(|name| data_file(name))
-        }
-        Format::PostgresBaseFolder => {
-            has("PG_VERSION") || has("global/pg_control") || has("backup_label")
-        }
-        Format::PostgresBaseTar => {
-            folder
-                .files
-                .keys()
-                .any(|name| name.starts_with("base.tar") || name.starts_with("pg_wal.tar"))
-                || has("backup_manifest")
-        }
-        Format::PgBackRest => folder.files.keys().any(|name| {
-            name.contains('/')
-                && [
+type Shows = fn(&Folder) -> bool;
+type Judge = fn(&Folder) -> Result<FolderJudged, BackupError>;
+
+/// A format whose backups are folders.
+pub(super) struct Kind {
+    /// True where a folder has what only such a backup has.
+    shows: Shows,
+    /// Reads it.
+    pub(super) judge: Judge,
+}
+
+/// The one place that knows which formats are folders; `None` for those that are files.
+pub(super) const fn kind(format: Format) -> Option<Kind> {
+    let (shows, judge): (Shows, Judge) = match format {
+        Format::PostgresDirectory => (
+            |folder| {
+                let data = || folder.files.keys().any(|name| data_file(name));
+                folder.has("toc.dat") || folder.has("blobs.toc") || data()
+            },
+            pgfiles::judge_folder,
+        ),
+        Format::PostgresBaseFolder => (
+            |folder| {
+                ["PG_VERSION", "global/pg_control", "backup_label"]
+                    .iter()
+                    .any(|name| folder.has(name))
+            },
+            base::judge_folder,
+        ),
+        Format::PostgresBaseTar => (
+            |folder| {
+                let tar =
+                    |name: &String| name.starts_with("base.tar") || name.starts_with("pg_wal.tar");
+                folder.files.keys().any(tar) || folder.has("backup_manifest")
+            },
+            base::judge_tars,
+        ),
+        Format::PgBackRest => (
+            |folder| {
+                const INFO: [&str; 4] = [
                     "archive.info",
                     "archive.info.copy",
                     "backup.info",
                     "backup.info.copy",
-                ]
-                .iter()
-                .any(|info| name.rsplit('/').next() == Some(info))
-        }),
-        Format::MariadbFolder => has("ibdata1") || mariadb::SAYS.iter().any(|name| has(name)),
-        Format::RedisAof => {
-            aof_folder(folder).is_some() || folder.files.keys().any(|name| name.contains(".aof"))
-        }
-        Format::Restic => {
-            [
-                below("data"),
-                below("index"),
-                below("keys"),
-                below("snapshots"),
-                has("config"),
-            ]
-            .into_iter()
-            .filter(|there| *there)
-            .count()
-                > 2
-                && !has("README")
-        }
-        Format::Borg => {
-            let numbered = |name: &&String| {
-                ["index.", "hints.", "integrity."].iter().any(|start| {
-                    name.strip_prefix(start)
-                        .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
-                })
-            };
-            folder.files.keys().any(|name| numbered(&name)) || (has("README") && has("config"))
-        }
+                ];
+                let info = |name: &String| {
+                    name.rsplit_once('/')
+                        .is_some_and(|(_, last)| INFO.contains(&last))
+                };
+                folder.files.keys().any(info)
+            },
+            pgbackrest,
+        ),
+        Format::MariadbFolder => (
+            |folder| folder.has("ibdata1") || mariadb::SAYS.iter().any(|name| folder.has(name)),
+            mariadb,
+        ),
+        Format::RedisAof => (
+            |folder| {
+                let appended = |name: &String| name.contains(".aof");
+                aof_folder(folder).is_some() || folder.files.keys().any(appended)
+            },
+            redis,
+        ),
+        Format::Restic => (
+            |folder| {
+                let folders = ["data", "index", "keys", "snapshots"];
+                let there = folders
+                    .iter()
+                    .filter(|name| folder.folders.contains(**name));
+                there.count() + usize::from(folder.has("config")) > 2 && !folder.has("README")
+            },
+            repository::restic,
+        ),
+        Format::Borg => (
+            |folder| {
+                let numbered = |name: &String| {
+                    ["index.", "hints.", "integrity."].iter().any(|start| {
+                        name.strip_prefix(start)
+                            .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+                    })
+                };
+                folder.files.keys().any(numbered) || (folder.has("README") && folder.has("config"))
+            },
+            repository::borg,
+        ),
         Format::PostgresCustom
         | Format::PostgresPlain
         | Format::PostgresTar
@@ -99,8 +129,9 @@ fn shows(folder: &Folder, format: Format) -> bool {
         | Format::Sqlite
         | Format::Tar
         | Format::Zip
-        | Format::Any => false,
-    }
+        | Format::Any => return None,
+    };
+    Some(Kind { shows, judge })
 }
 
 /// `3348.dat.gz`

@@ -39,8 +39,9 @@ pub(super) fn judge<'a>(
     let kind = value(&checkpoints, "backup_type")
         .ok_or_else(|| BackupError::damaged(path, "its checkpoints do not give `backup_type`"))?;
     match kind.as_str() {
-        "full-backuped" | "full-prepared" => {}
-        "incremental" | "log-applied" => {
+        // `log-applied` is what `mariadb-backup --prepare` makes of a full backup.
+        "full-backuped" | "full-prepared" | "log-applied" => {}
+        "incremental" => {
             return Err(BackupError::unsupported(
                 path,
                 "it is an incremental backup; apply it to its full backup with `mariadb-backup --prepare --incremental-dir`, and name that one",

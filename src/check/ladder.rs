@@ -115,6 +115,9 @@ impl std::fmt::Display for Rung {
     }
 }
 
+/// How the name of a case of the negative control ends: the restore's name, a colon and the damage stand before it.
+pub const SEEN_TO_BE_BAD: &str = " is seen to be bad";
+
 /// What was seen of one rung.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {

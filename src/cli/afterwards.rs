@@ -20,7 +20,7 @@ use crate::notify::sign::Secret;
 use crate::notify::{Message, is_due};
 use crate::plan::model::Plan;
 use crate::report::metrics::Metrics;
-use crate::report::record::Record;
+use crate::report::record::{ComeBack, Record};
 use crate::verdict::{Outcome, Rollback};
 
 /// Whom to tell of a run.
@@ -268,6 +268,9 @@ fn unwritten(record: &mut Record, problem: String) {
         record.verdict.stage = None;
         record.verdict.reason = problem;
         record.verdict.help = None;
+        if let Some(check) = &mut record.backup_check {
+            check.come_back = ComeBack::Unknown;
+        }
     }
     record.exit_code = record.exit_code.map(|code| code.max(2));
 }

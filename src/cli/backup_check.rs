@@ -16,13 +16,18 @@ use crate::stage::run::Keep;
 /// Prove that the backups can be restored and that staging works on them; nothing is deployed.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-The stages of `rehearse run` up to baseline, then teardown. Here a bad backup is *failed* (exit code 1); trouble with the
+The stages of `rehearse run` up to baseline, then teardown. Here a bad backup is *failed* (exit code 1); trouble with the \
 engine, the stack or the test plan is *invalid* (exit code 2), so that an alert means what it says.
 
+Its last lines say of each backup how old its data is, what its restore took beside its limit, its size beside the usual \
+one and the base that it is in, and then whether one could come back: yes, NO or NOT KNOWN. `backup_check` in record.json \
+has the same.
+
 Examples, nightly:
-  rehearse backup-check rehearsals/site.yaml --junit backup.xml || mail -s 'backup not valid' admin < backup.xml
-  rehearse backup-check rehearsals/site.yaml --metrics /var/lib/prometheus/node-exporter/rehearse-site.prom \\
-      --notify https://alerts.example.com/rehearse      (signed with $REHEARSE_NOTIFY_SECRET)")]
+  rehearse backup-check rehearsals/site.yaml > backup.log || mail -s 'no valid backup' root < backup.log
+  rehearse backup-check rehearsals/site.yaml --metrics /var/lib/node-exporter/site.prom
+  rehearse backup-check rehearsals/site.yaml --notify https://alerts.example.com/rehearse
+  rehearse backup-check rehearsals/site.yaml --prove      once a week: can this check fail at all?")]
 pub struct Arguments {
     /// The rehearsal's file
     pub rehearsal: PathBuf,

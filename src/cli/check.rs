@@ -11,7 +11,7 @@ use crate::package::OpenLimits;
 /// Read and cross-check files without an engine: rehearsals, stacks, packages, test plans.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-What a file is, is recognised by its content. A rehearsal is checked with all it names. All problems are said at once, each
+What a file is, is recognised by its content. A rehearsal is checked with all it names. All problems are said at once, each \
 with its line, its column and what to do.
 
 Examples:

@@ -15,7 +15,7 @@ use crate::stage::run::Keep;
 /// Rehearse the sample website's two releases: one passes, one takes the site down.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Run it in the project's folder. What is missing is made first: the base image (pulled, else built from Debian's packages by
+Run it in the project's folder. What is missing is made first: the base image (pulled, else built from Debian's packages by \
 docker/base-image.sh, which takes root), the sample's images, and a fresh backup of the sample's database and uploads.
 
 Exit codes: 0 when the good release passed and the bad one failed, as they must; 2 otherwise.")]

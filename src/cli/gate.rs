@@ -13,8 +13,8 @@ use crate::package::OpenLimits;
 /// Let a release through only if exactly this package was rehearsed and passed.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-The package's digest is compared with the records of earlier runs. It is the same for a folder and for any archive of it.
-The gate is open only where the newest rehearsal of exactly these files passed unassisted, proved its rollback, and is young
+The package's digest is compared with the records of earlier runs. It is the same for a folder and for any archive of it. \
+The gate is open only where the newest rehearsal of exactly these files passed unassisted, proved its rollback, and is young \
 enough.
 
 Exit codes: 0 open, 1 shut (with the reasons), 2 there is no record of this package, 64 usage.

@@ -15,8 +15,8 @@ use crate::report::history::{Block, Shown, Standing, json, table};
 /// Show earlier runs: verdicts, age of the data, backup size, restore time.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-The age of the data is what it was when the run began, that of the oldest backup where there are several; backup and restore
-are all of them together, and the change is against the run before.
+The age of the data is what it was when the run began, that of the oldest backup where there are several; backup and restore \
+are all of them together, and the change is against the newest earlier run of the same backups.
 
 Exit codes: 0 (also where there is no run yet), 2 the history cannot be read, 64 usage.
 

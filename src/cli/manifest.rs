@@ -12,11 +12,12 @@ use crate::source::{self, SourceError};
 /// Take the truth at the source of a backup, beside it: exact row counts of one moment.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-It runs where the backup is made and needs no engine. `manifest:` of a restore names the file, and the restore is compared
+It runs where the backup is made and needs no engine. `manifest:` of a restore names the file, and the restore is compared \
 with it. Nothing secret is in it; its owner alone may read it.
 
 Examples:
   rehearse manifest postgres --host /var/run/postgresql --user backup --database site -o site.json
+  MYSQL_PWD=.. rehearse manifest mariadb --host /run/mysqld/mysqld.sock --user backup --database shop -o shop.json
   rehearse manifest sqlite /srv/app/site.sqlite --backup site.sqlite.zst -o site.json")]
 pub struct Arguments {
     /// What the source is
@@ -29,6 +30,9 @@ pub struct Arguments {
 pub enum Source {
     /// A PostgreSQL server, primary or standby
     Postgres(Postgres),
+    /// A MariaDB or MySQL server, primary or replica
+    #[command(alias = "mysql")]
+    Mariadb(Mariadb),
     /// An SQLite database file
     Sqlite(Sqlite),
 }
@@ -36,11 +40,11 @@ pub enum Source {
 /// A PostgreSQL server, primary or standby
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-The password is taken from --url, PGPASSWORD, or the password file (PGPASSFILE, else ~/.pgpass). TLS is not spoken: run it
+The password is taken from --url, PGPASSWORD, or the password file (PGPASSFILE, else ~/.pgpass). TLS is not spoken: run it \
 on the server's machine, or through a tunnel.
 
-So that it counts what the dump holds, while the site is being written to: let one session export its snapshot
-(begin isolation level repeatable read; select pg_export_snapshot();) and stay open, then give that snapshot first to this
+So that it counts what the dump holds, while the site is being written to: let one session export its snapshot \
+(begin isolation level repeatable read; select pg_export_snapshot();) and stay open, then give that snapshot first to this \
 command and then to pg_dump, both as --snapshot.")]
 pub struct Postgres {
     /// The server as a URL: postgresql://user@host:5432/database
@@ -62,6 +66,35 @@ pub struct Postgres {
     #[arg(long, value_name = "ID")]
     pub snapshot: Option<String>,
     /// Record the digest of this backup, which is finished; sequences, which are no part of a snapshot, are left out
+    #[arg(long, value_name = "FILE")]
+    pub backup: Option<PathBuf>,
+    /// Where to write it; default standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// A MariaDB or MySQL server, primary or replica
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The password is taken from MYSQL_PWD. TLS is not spoken: run it on the server's machine, or through a tunnel.
+
+Everything is read in one transaction with a consistent snapshot. It is of the same moment as the dump where nothing is
+written between the two: stop the writers, or take both on a replica after STOP REPLICA SQL_THREAD.")]
+pub struct Mariadb {
+    /// The server's host, or the path of its socket
+    #[arg(long, value_name = "HOST", default_value = "localhost")]
+    pub host: String,
+    /// The server's port
+    #[arg(long, value_name = "PORT", default_value_t = 3306)]
+    pub port: u16,
+    /// The account, which has to be able to read every table
+    #[arg(long, value_name = "USER", default_value = "root")]
+    pub user: String,
+    /// A database, repeatable; default all but the server's own
+    #[arg(long, value_name = "NAME")]
+    pub database: Vec<String>,
+    /// Record the digest of this backup, which is finished; AUTO_INCREMENT and sequences, which are no part of a
+    /// snapshot, are left out
     #[arg(long, value_name = "FILE")]
     pub backup: Option<PathBuf>,
     /// Where to write it; default standard output
@@ -92,6 +125,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
             };
             (of_postgres(postgres, wanted), &postgres.output)
         }
+        Source::Mariadb(mariadb) => (of_mariadb(mariadb), &mariadb.output),
         Source::Sqlite(sqlite) => {
             let taken = digest(sqlite.backup.as_deref())
                 .and_then(|backup| source::sqlite::take(&sqlite.file, backup));
@@ -139,16 +173,31 @@ fn of_postgres(
     arguments: &Postgres,
     mut wanted: source::postgres::Wanted,
 ) -> Result<SourceManifest, SourceError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    wanted.backup = digest(arguments.backup.as_deref())?;
+    runtime()?.block_on(source::postgres::take(&wanted))
+}
+
+fn of_mariadb(arguments: &Mariadb) -> Result<SourceManifest, SourceError> {
+    let wanted = source::mariadb::Wanted {
+        host: arguments.host.clone(),
+        port: arguments.port,
+        user: arguments.user.clone(),
+        password: variable("MYSQL_PWD"),
+        databases: arguments.database.clone(),
+        backup: digest(arguments.backup.as_deref())?,
+    };
+    runtime()?.block_on(source::mariadb::take(&wanted))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, SourceError> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| SourceError::Source {
             doing: "start".to_owned(),
             reason: error.to_string(),
             help: "look at the limits of this process",
-        })?;
-    wanted.backup = digest(arguments.backup.as_deref())?;
-    runtime.block_on(source::postgres::take(&wanted))
+        })
 }
 
 fn variable(name: &str) -> Option<String> {

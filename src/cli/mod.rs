@@ -45,7 +45,7 @@ Examples:
   rehearse run rehearsals/site.yaml --package site-2.4.tar.gz
   rehearse run rehearsals/site.yaml --keep on-failure  leave the carnage up to look at
   rehearse backup-check rehearsals/site.yaml           could we come back from this backup?
-  rehearse gate --package site-2.4.tar.gz              was exactly this package rehearsed and passed?
+  rehearse gate --package site-2.4.tar.gz              was exactly this package rehearsed?
   rehearse history rehearsals/site.yaml                how did it go, night by night?
   rehearse bases                                       the restores that are kept to be used again
   rehearse sweep                                       remove what crashed runs left
@@ -111,7 +111,8 @@ pub struct Reporting {
     /// The folder below which records, logs and reports of all runs lie
     #[arg(long, value_name = "DIR", default_value = ".rehearse")]
     pub report_dir: PathBuf,
-    /// How to show the run: for a person, or as the event stream in JSON lines on standard output
+    /// How to show the run: to a person (live progress on a terminal, plain lines elsewhere), or as the event stream on
+    /// standard output, one event a line
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
 }
@@ -119,9 +120,9 @@ pub struct Reporting {
 /// How a run is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Live progress on a terminal, plain lines elsewhere.
+    /// For a person.
     Human,
-    /// One event a line.
+    /// For a program.
     Json,
 }
 

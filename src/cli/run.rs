@@ -20,7 +20,7 @@ Examples:
   rehearse run rehearsals/site.yaml
   rehearse run rehearsals/site.yaml --package site-2.4.tar.gz --junit rehearsal.xml
   rehearse run rehearsals/site.yaml --keep on-failure
-  rehearse run rehearsals/site.yaml --format json | jq -r 'select(.event == \"case-finished\") | .name'
+  rehearse run rehearsals/site.yaml --format json | jq 'select(.event == \"case-finished\")'
 
 The verdict, the record, JUnit, an HTML page and all logs are in .rehearse/runs/<run id>/.
 Exit codes: 0 passed, 1 failed, 2 invalid, 3 rollback stuck, 64 usage, 130 interrupted.")]

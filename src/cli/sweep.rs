@@ -12,7 +12,7 @@ use crate::state::shelf::{self, Beyond};
 /// Remove what dead runs left in the engine.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-A run is dead when its process is gone, or when its expiry is over. Runs that are alive, and kept ones that have not
+A run is dead when its process is gone, or when its expiry is over. Runs that are alive, and kept ones that have not \
 expired, are left alone, and so are the bases on which they stand. Every `rehearse run` does the same at its start.")]
 pub struct Arguments {
     /// Remove all bases that are not in use, the agent images and the empty volume too; the next run restores anew

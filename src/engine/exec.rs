@@ -23,6 +23,8 @@ pub struct ExecSpec {
     pub user: Option<String>,
     /// Default the container's.
     pub working_dir: Option<String>,
+    /// Bytes to keep of each output; default [`KEPT`].
+    pub keep: Option<usize>,
 }
 
 /// A line of output.
@@ -63,8 +65,8 @@ impl ExecOutcome {
     }
 }
 
-/// Bytes kept of each output.
-const KEPT: usize = 1024 * 1024;
+/// Bytes kept of each output, unless more are asked for.
+pub const KEPT: usize = 1024 * 1024;
 
 /// A command whose input and output stay with the caller.
 pub struct Interactive {
@@ -84,17 +86,25 @@ pub struct LogChunk {
 }
 
 /// Cuts chunks into lines, and keeps the end of all of them.
-#[derive(Default)]
 struct LineCutter {
     pending: Vec<u8>,
     kept: Vec<u8>,
+    most: usize,
 }
 
 impl LineCutter {
+    const fn keeping(most: usize) -> Self {
+        Self {
+            pending: Vec::new(),
+            kept: Vec::new(),
+            most,
+        }
+    }
+
     fn push(&mut self, bytes: &[u8], mut line: impl FnMut(String)) {
         self.kept.extend_from_slice(bytes);
-        if self.kept.len() > 2 * KEPT {
-            self.kept.drain(..self.kept.len() - KEPT);
+        if self.kept.len() > 2 * self.most {
+            self.kept.drain(..self.kept.len() - self.most);
         }
         self.pending.extend_from_slice(bytes);
         while let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
@@ -113,7 +123,7 @@ impl LineCutter {
             let whole = std::mem::take(&mut self.pending);
             line(readable(&whole));
         }
-        let from = self.kept.len().saturating_sub(KEPT);
+        let from = self.kept.len().saturating_sub(self.most);
         String::from_utf8_lossy(&self.kept[from..]).into_owned()
     }
 }
@@ -158,7 +168,8 @@ impl Engine {
         let StartExecResults::Attached { mut output, .. } = started else {
             return Err(EngineError::new(operation(), "the engine detached it"));
         };
-        let (mut out, mut err) = (LineCutter::default(), LineCutter::default());
+        let keep = spec.keep.unwrap_or(KEPT);
+        let (mut out, mut err) = (LineCutter::keeping(keep), LineCutter::keeping(keep));
         let mut emit = |output: Output, text: String| {
             line(ExecLine { output, line: text });
         };
@@ -277,7 +288,7 @@ mod tests {
     #[test]
     fn chunks_become_lines_wherever_they_are_cut() {
         let mut lines = Vec::new();
-        let mut cutter = LineCutter::default();
+        let mut cutter = LineCutter::keeping(KEPT);
         for chunk in ["one\ntw", "o\r\n10%\r50%\r100%\n\x1b[31mre", "d\x1b[0m\x07"] {
             cutter.push(chunk.as_bytes(), |line| lines.push(line));
         }
@@ -288,7 +299,7 @@ mod tests {
 
     #[test]
     fn only_the_end_of_a_flood_is_kept() {
-        let mut cutter = LineCutter::default();
+        let mut cutter = LineCutter::keeping(KEPT);
         let chunk = vec![b'x'; 100_000];
         for _ in 0..50 {
             cutter.push(&chunk, |_| {});

@@ -15,6 +15,8 @@ pub(super) const OWNER: &str = "rehearse.owner";
 pub const BASE_RUN: &str = "rehearse.base.run";
 const CREATED: &str = "rehearse.created";
 pub(super) const EXPIRES: &str = "rehearse.expires";
+/// On what belongs to one part of a run that ends before the run does: which.
+pub(super) const PART: &str = "rehearse.part";
 /// On one small volume of a run that was kept on purpose: until when. Labels cannot be changed later, so being
 /// kept is a resource of its own.
 pub(super) const KEPT: &str = "rehearse.kept";
@@ -75,6 +77,38 @@ impl OwnerId {
     }
 }
 
+/// Part of the name of a folder that only one process uses, so that it is marked in the moment in which it is made.
+impl OwnerId {
+    /// Letters, digits and two hyphens.
+    pub fn in_a_name(&self) -> String {
+        let host = crate::digest::sha256(&self.host);
+        let host: String = host
+            .trim_start_matches("sha256:")
+            .chars()
+            .take(16)
+            .collect();
+        format!("{host}-{}-{}", self.pid, self.started)
+    }
+
+    /// True where the process that a name was made for is known to be gone. What may have lived on another machine, or
+    /// on this one before it was started anew, is not known here.
+    pub fn is_gone_by_name(name: &str) -> bool {
+        let mut parts = name.splitn(3, '-');
+        let (Some(_), Some(pid), Some(started)) = (parts.next(), parts.next(), parts.next()) else {
+            return false;
+        };
+        let (Ok(pid), Ok(started)) = (pid.parse(), started.parse()) else {
+            return false;
+        };
+        let owner = Self {
+            host: machine(),
+            pid,
+            started,
+        };
+        owner.in_a_name() == name && owner.is_alive() == Some(false)
+    }
+}
+
 impl std::fmt::Display for OwnerId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}:{}", self.host, self.pid, self.started)
@@ -110,6 +144,7 @@ fn start_time(pid: u32) -> Option<u64> {
 #[derive(Clone, Debug)]
 pub struct Labels {
     run: String,
+    part: Option<String>,
     rehearsal: String,
     owner: String,
     created: Timestamp,
@@ -121,10 +156,19 @@ impl Labels {
     pub fn new(run: &str, rehearsal: &str, created: Timestamp, expires: Timestamp) -> Self {
         Self {
             run: run.to_owned(),
+            part: None,
             rehearsal: rehearsal.to_owned(),
             owner: OwnerId::current().to_string(),
             created,
             expires,
+        }
+    }
+
+    /// For one part of the same run, which can be removed by itself.
+    pub fn part(&self, part: &str) -> Self {
+        Self {
+            part: Some(part.to_owned()),
+            ..self.clone()
         }
     }
 
@@ -143,6 +187,9 @@ impl Labels {
         match purpose {
             Purpose::Run => {
                 labels.insert(RUN.to_owned(), self.run.clone());
+                if let Some(part) = &self.part {
+                    labels.insert(PART.to_owned(), part.clone());
+                }
                 labels.insert(OWNER.to_owned(), self.owner.clone());
                 labels.insert(EXPIRES.to_owned(), self.expires.to_string());
             }
@@ -187,6 +234,28 @@ mod tests {
             ..me
         };
         assert_eq!(namesake.is_alive(), Some(false));
+    }
+
+    #[test]
+    fn a_name_tells_whether_its_process_is_gone() {
+        let me = OwnerId::current();
+        let gone = OwnerId {
+            started: me.started + 1,
+            ..me.clone()
+        };
+        let elsewhere = OwnerId {
+            host: "elsewhere/boot/1".to_owned(),
+            ..gone.clone()
+        };
+        for (name, expected) in [
+            (me.in_a_name(), false),
+            (gone.in_a_name(), true),
+            (elsewhere.in_a_name(), false),
+            ("x".to_owned(), false),
+            (format!("{}-x", gone.in_a_name()), false),
+        ] {
+            assert_eq!(OwnerId::is_gone_by_name(&name), expected, "{name}");
+        }
     }
 
     #[test]

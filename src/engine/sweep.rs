@@ -8,7 +8,7 @@ use bollard::query_parameters::{
 use jiff::Timestamp;
 
 use super::error::{Doing, EngineError};
-use super::labels::{KEPT, Labels, PURPOSE, RUN, is_dead};
+use super::labels::{KEPT, Labels, PART, PURPOSE, RUN, is_dead};
 use super::{Engine, Purpose, VolumeFacts};
 
 /// One labelled thing in the engine. The order is the order of removal: what holds others goes first.
@@ -111,15 +111,32 @@ impl Engine {
         Ok(swept)
     }
 
-    /// Removes what a run has made since it had no more than `before`.
+    /// What one part of a run has in the engine, in the order of removal.
     ///
     /// # Errors
-    /// When the engine does not answer, or refuses.
-    pub async fn remove_since(&self, run: &str, before: &[Resource]) -> Result<(), EngineError> {
-        let mut since = self.resources_of(run).await?;
-        since.retain(|resource| !before.contains(resource));
+    /// When the engine does not answer.
+    pub async fn resources_of_part(
+        &self,
+        run: &str,
+        part: &str,
+    ) -> Result<Vec<Resource>, EngineError> {
+        let of_run = self.labelled(&format!("{RUN}={run}")).await?;
+        let mut found: Vec<Resource> = of_run
+            .into_iter()
+            .filter(|(_, labels)| labels.get(PART).is_some_and(|label| label == part))
+            .map(|(resource, _)| resource)
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Removes these resources.
+    ///
+    /// # Errors
+    /// With the first that the engine refuses to remove, after all were tried.
+    pub async fn remove_resources(&self, resources: Vec<Resource>) -> Result<(), EngineError> {
         let mut swept = Swept::default();
-        self.remove_all(since, &mut swept).await;
+        self.remove_all(resources, &mut swept).await;
         match swept.left.first() {
             None => Ok(()),
             Some((resource, reason)) => Err(EngineError::new(
@@ -127,6 +144,16 @@ impl Engine {
                 reason.clone(),
             )),
         }
+    }
+
+    /// Removes what a run has made since it had no more than `before`.
+    ///
+    /// # Errors
+    /// When the engine does not answer, or refuses.
+    pub async fn remove_since(&self, run: &str, before: &[Resource]) -> Result<(), EngineError> {
+        let mut since = self.resources_of(run).await?;
+        since.retain(|resource| !before.contains(resource));
+        self.remove_resources(since).await
     }
 
     /// Removes what dead runs left: those whose process is gone, and those that have expired.

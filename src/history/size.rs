@@ -51,12 +51,23 @@ pub struct Beside {
     pub percent: u64,
 }
 
+/// The median of the newest [`BESIDE`] sizes, and how many those were; `None` where there is none. `history` has the
+/// newest first.
+pub fn usual(history: &[u64]) -> Option<(u64, usize)> {
+    let mut beside: Vec<u64> = history.iter().copied().take(BESIDE).collect();
+    beside.sort_unstable();
+    let runs = beside.len();
+    let upper = beside.get(runs / 2)?;
+    let lower = beside.get(runs.saturating_sub(1) / 2)?;
+    Some((upper.midpoint(*lower), runs))
+}
+
 /// Compares a size with the median of the newest [`BESIDE`] earlier ones. `history` has the newest first, as
 /// [`super::History::sizes`] gives it. A median is not moved by the one night on which something odd passed.
 pub fn plausible(history: &[u64], size: u64, bounds: Bounds) -> SizeJudgement {
-    let mut beside: Vec<u64> = history.iter().copied().take(BESIDE).collect();
-    if beside.len() < FEWEST {
-        let runs = match beside.len() {
+    let (median, runs) = usual(history).unwrap_or((0, 0));
+    if runs < FEWEST {
+        let runs = match runs {
             0 => "no passed run".to_owned(),
             1 => "only 1 passed run".to_owned(),
             n => format!("only {n} passed runs"),
@@ -65,9 +76,6 @@ pub fn plausible(history: &[u64], size: u64, bounds: Bounds) -> SizeJudgement {
             reason: format!("the history has {runs} to compare with; {FEWEST} are needed"),
         };
     }
-    beside.sort_unstable();
-    let runs = beside.len();
-    let median = beside[runs / 2].midpoint(beside[(runs - 1) / 2]);
     // In 128 bits nothing overflows: no size has more than 64, no bound more than 32.
     let (hundredfold, median_wide) = (u128::from(size) * 100, u128::from(median));
     let figures = Beside {

@@ -56,6 +56,7 @@ fn record(run: &str, minute: i64, size: u64, passed: bool) -> Record {
         seconds: 12.5,
         as_of: Some(at(minute - 60)),
         reused: false,
+        base: None,
     };
     for kind in std::iter::once(digested).chain(passed.then_some(restored)) {
         let event = crate::event::Event {

@@ -138,6 +138,11 @@ impl Receiver {
         match request.send().await {
             Ok(answer) => judged(answer.status()),
             Err(error) if error.is_builder() => Answer::Never(chain(error)),
+            // Another try meets the same certificate, and whoever answers is not known to be the receiver.
+            Err(error) if is_certificate(&error) => Answer::Never(format!(
+                "its certificate is not to be trusted: {}; for a CA of your own name its file with SSL_CERT_FILE",
+                chain(error)
+            )),
             Err(error) => Answer::Later(chain(error)),
         }
     }
@@ -160,6 +165,19 @@ fn judged(status: StatusCode) -> Answer {
     } else {
         Answer::Never(said)
     }
+}
+
+/// True where the other side's certificate was looked at and refused.
+fn is_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return matches!(tls, rustls::Error::InvalidCertificate(_));
+    }
+    // An input and output error does not name what it carries as its source, but what is behind that.
+    let carried = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    carried.is_some_and(|carried| is_certificate(carried))
+        || error.source().is_some_and(is_certificate)
 }
 
 /// An error with its causes, without the address.

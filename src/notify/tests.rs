@@ -93,6 +93,7 @@ fn a_message_has_what_a_receiver_needs() {
             seconds: 12.5,
             as_of: Some("2025-11-21T01:00:00Z".parse().unwrap()),
             reused: false,
+            base: None,
         })
         .ok(&[Stage::Preflight, Stage::Provision, Stage::Isolate])
         .bad(Stage::Restore, Owner::Backup, "the dump is cut")

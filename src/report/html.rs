@@ -4,10 +4,10 @@ mod steps;
 
 use std::fmt::Write as _;
 
-use crate::event::{Case, CaseStatus, Event, EventKind, Mode};
-use crate::report::lines;
-use crate::report::record::Record;
+use crate::event::{Case, CaseStatus, Event, EventKind, Mode, Stage};
+use crate::report::record::{ComeBack, Record};
 use crate::report::text::{bytes, clean, count, one_line, seconds, tail};
+use crate::report::{backups, lines};
 use crate::verdict::{Rollback, StageEnd, stages_seen};
 
 const STYLE: &str = include_str!("html.css");
@@ -25,6 +25,7 @@ pub fn render(events: &[Event]) -> String {
                 &format!("{}: {}", record.verdict.outcome.name(), record.rehearsal),
             );
             verdict(&mut page, &record);
+            backup_check(&mut page, &record);
             timeline(&mut page, events, &record);
             cases(&mut page, events);
             steps::render(&mut page, events);
@@ -137,6 +138,36 @@ fn verdict(page: &mut String, record: &Record) {
     page.push_str("</header>\n");
 }
 
+/// Could we come back, from what, and how long would it take?
+fn backup_check(page: &mut String, record: &Record) {
+    let Some(check) = &record.backup_check else {
+        return;
+    };
+    let (word, why) = backups::come_back(check);
+    let class = match check.come_back {
+        ComeBack::Yes => "ok",
+        ComeBack::No => "bad",
+        ComeBack::Unknown => "doubt",
+    };
+    let _ = write!(
+        page,
+        "<section class=\"backups\"><h2>Could we come back? <span class=\"{class}\"><b class=\"mark\">{word}</b></span>\
+         <span class=\"dim\">: {why}</span></h2>"
+    );
+    for seen in &check.backups {
+        let _ = write!(
+            page,
+            "<table class=\"facts\"><caption>{}</caption>",
+            esc(&backups::name(seen))
+        );
+        for (label, text) in backups::told(seen) {
+            let _ = write!(page, "<tr><th>{label}</th><td>{}</td></tr>", esc(&text));
+        }
+        page.push_str("</table>");
+    }
+    page.push_str("</section>\n");
+}
+
 fn timeline(page: &mut String, events: &[Event], record: &Record) {
     let seen = stages_seen(events);
     let longest = record
@@ -159,8 +190,10 @@ fn timeline(page: &mut String, events: &[Event], record: &Record) {
                 reason,
                 help,
             } => {
+                // What to do about the verdict stands at the top.
                 let help = help
                     .as_ref()
+                    .filter(|_| record.verdict.stage != Some(facts.stage))
                     .map(|h| format!("<br><b>help:</b> {}", prose(h)))
                     .unwrap_or_default();
                 format!("<b>{}</b>: {}{help}", owner.name(), prose(reason))
@@ -196,15 +229,15 @@ fn timeline(page: &mut String, events: &[Event], record: &Record) {
 
 /// Suites in the order in which they ran; those in which something is wrong are open.
 fn cases(page: &mut String, events: &[Event]) {
-    let all: Vec<&Case> = events
+    let all: Vec<(Stage, &Case)> = events
         .iter()
         .filter_map(|e| match &e.kind {
-            EventKind::CaseFinished { case, .. } => Some(case),
+            EventKind::CaseFinished { stage, case } => Some((*stage, case)),
             _ => None,
         })
         .collect();
     let mut suites: Vec<&str> = Vec::new();
-    for case in &all {
+    for (_, case) in &all {
         if !suites.contains(&case.suite.as_str()) {
             suites.push(&case.suite);
         }
@@ -214,39 +247,63 @@ fn cases(page: &mut String, events: &[Event]) {
     }
     page.push_str("<section><h2>Tests</h2>");
     for suite in suites {
-        let of_suite: Vec<&&Case> = all.iter().filter(|c| c.suite == suite).collect();
+        let of_suite = all.iter().filter(|(_, case)| case.suite == suite);
+        let (rungs, of_suite): (Vec<_>, Vec<_>) =
+            of_suite.partition(|(stage, case)| lines::is_rung_skipped(*stage, case));
         let good = of_suite
             .iter()
-            .filter(|c| c.status == CaseStatus::Passed)
+            .filter(|(_, case)| case.status == CaseStatus::Passed)
             .count();
         let open = if good == of_suite.len() { "" } else { " open" };
+        let not_looked_at = match rungs.len() {
+            0 => String::new(),
+            n => format!(", {n} not looked at"),
+        };
         let _ = write!(
             page,
-            "<details{open}><summary>{} <span class=\"dim\">{good} of {} passed</span></summary><ul class=\"cases\">",
+            "<details{open}><summary>{} <span class=\"dim\">{good} of {} passed{not_looked_at}</span></summary>\
+             <ul class=\"cases\">",
             esc(suite),
             of_suite.len()
         );
-        for case in of_suite {
-            one_case(page, case);
+        for (stage, case) in of_suite {
+            one_case(page, stage, case);
         }
-        page.push_str("</ul></details>");
+        page.push_str("</ul>");
+        if !rungs.is_empty() {
+            let _ = write!(
+                page,
+                "<details><summary>{} not looked at, and why</summary><ul class=\"cases\">",
+                count(rungs.len(), "rung")
+            );
+            for (stage, case) in rungs {
+                one_case(page, stage, case);
+            }
+            page.push_str("</ul></details>");
+        }
+        page.push_str("</details>");
     }
     page.push_str("</section>\n");
 }
 
-fn one_case(page: &mut String, case: &Case) {
+fn one_case(page: &mut String, stage: Stage, case: &Case) {
     let (class, mark, word) = match case.status {
         CaseStatus::Passed => ("ok", "✓", ""),
         CaseStatus::Failed => ("bad", "✗", "failed"),
         CaseStatus::Error => ("doubt", "!", "could not be determined"),
-        CaseStatus::Skipped => ("none", "–", "was not reached"),
+        CaseStatus::Skipped => ("none", "–", lines::skipped(stage)),
         CaseStatus::Warned => ("doubt", "~", "warns"),
+    };
+    // Many checks of a backup take no time of their own: a column of noughts says nothing.
+    let time = if case.seconds > 0.0 {
+        seconds(case.seconds)
+    } else {
+        String::new()
     };
     let _ = write!(
         page,
-        "<li class=\"{class}\"><span class=\"mark\">{mark}</span> <b>{}</b> <span class=\"dim\">{word} {}</span>",
+        "<li class=\"{class}\"><span class=\"mark\">{mark}</span> <b>{}</b> <span class=\"dim\">{word} {time}</span>",
         esc(&case.name),
-        seconds(case.seconds)
     );
     let mut row = |label: &str, text: Option<&str>| {
         if let Some(text) = text {
@@ -354,8 +411,15 @@ fn facts(page: &mut String, record: &Record) {
         );
     }
     row("rehearse", &record.version);
+    let mut measured: Vec<(&str, Vec<String>)> = Vec::new();
     for m in &record.measured {
-        row(&m.what, &seconds(m.seconds));
+        match measured.iter_mut().find(|(what, _)| *what == m.what) {
+            Some((_, times)) => times.push(seconds(m.seconds)),
+            None => measured.push((&m.what, vec![seconds(m.seconds)])),
+        }
+    }
+    for (what, times) in measured {
+        row(what, &times.join(", "));
     }
     for b in &record.bases {
         row(

@@ -2,6 +2,7 @@
 
 use crate::event::{Case, CaseStatus, Event, EventKind, Stage, StageOutcome};
 use crate::report::text::{bytes, clip, count, one_line, seconds};
+use crate::verdict::ROLLBACK_MEASURE;
 
 /// The events of a stage's latest run, from its start to its end or to the last event there is.
 fn latest(events: &[Event], which: Stage) -> &[Event] {
@@ -18,11 +19,11 @@ fn latest(events: &[Event], which: Stage) -> &[Event] {
 
 /// How many cases of a stage's latest run ended how: `12 passed, 1 failed`; `None` where there was none.
 pub(super) fn tally(events: &[Event], which: Stage) -> Option<String> {
-    const WORDS: [(CaseStatus, &str); 5] = [
+    let words: [(CaseStatus, &str); 5] = [
         (CaseStatus::Passed, "passed"),
         (CaseStatus::Failed, "failed"),
         (CaseStatus::Error, "not determined"),
-        (CaseStatus::Skipped, "not reached"),
+        (CaseStatus::Skipped, skipped(which)),
         (CaseStatus::Warned, "warned"),
     ];
     let events = latest(events, which);
@@ -30,13 +31,39 @@ pub(super) fn tally(events: &[Event], which: Stage) -> Option<String> {
         let ended = |e: &&Event| matches!(&e.kind, EventKind::CaseFinished { stage, case } if *stage == which && case.status == status);
         events.iter().filter(ended).count()
     };
-    let told: Vec<String> = WORDS
+    let told: Vec<String> = words
         .into_iter()
         .map(|(status, word)| (number(status), word))
         .filter(|(n, _)| *n > 0)
         .map(|(n, word)| format!("{n} {word}"))
         .collect();
     (!told.is_empty()).then(|| told.join(", "))
+}
+
+/// What a skipped case of a stage is called: a rung of a backup's ladder was not looked at, for a reason that is not
+/// that somebody stopped before it.
+pub(super) const fn skipped(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Preflight | Stage::Restore => "not looked at",
+        Stage::Provision
+        | Stage::Isolate
+        | Stage::Baseline
+        | Stage::Snapshot
+        | Stage::Deploy
+        | Stage::Verify
+        | Stage::Rollback
+        | Stage::Teardown => "not reached",
+    }
+}
+
+/// True for a rung of a backup's ladder that was not looked at. There are many of them, so they are told together.
+pub(super) fn is_rung_skipped(stage: Stage, case: &Case) -> bool {
+    matches!(stage, Stage::Preflight | Stage::Restore) && case.status == CaseStatus::Skipped
+}
+
+/// A measure that the reader of a few lines wants; all of them are in the page and the record.
+pub(super) fn is_for_everybody(measure: &str) -> bool {
+    ["restore", "snapshot", "deploy", ROLLBACK_MEASURE].contains(&measure)
 }
 
 /// What a stage did, in a few words: `uploads restored · db reused`.
@@ -75,7 +102,7 @@ pub(super) fn done(events: &[Event], stage: Stage) -> String {
             EventKind::Measured {
                 what,
                 seconds: secs,
-            } if what != stage.name() => {
+            } if what != stage.name() && is_for_everybody(what) => {
                 facts.push(format!("{what} {}", seconds(*secs)));
             }
             EventKind::Leftover { what, .. } => facts.push(format!("left behind: {what}")),
@@ -85,6 +112,7 @@ pub(super) fn done(events: &[Event], stage: Stage) -> String {
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }
             | EventKind::ArtefactDigested(_)
+            | EventKind::BackupExpected { .. }
             | EventKind::BackupRestored { .. }
             | EventKind::Note { .. }
             | EventKind::Progress { .. }

@@ -129,6 +129,9 @@ impl Plain {
                 ..
             } => format!("  | {line}"),
             EventKind::OutputLine { .. } => return None,
+            EventKind::CaseFinished { stage, case } if lines::is_rung_skipped(*stage, case) => {
+                return None;
+            }
             EventKind::CaseFinished { stage, case } => {
                 let word = match case.status {
                     CaseStatus::Passed => return None,
@@ -150,6 +153,7 @@ impl Plain {
             | EventKind::PackageOpened { .. }
             | EventKind::EngineFound { .. }
             | EventKind::Base { .. }
+            | EventKind::BackupExpected { .. }
             | EventKind::BackupRestored { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }

@@ -1,5 +1,6 @@
 //! The record: what a run was and what came of it, for machines and for later.
 
+mod backups;
 mod facts;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Artefact, Case, CaseStatus, Event, EventKind, Mode, Stage};
+pub use backups::{BackupCheck, BackupSeen, Became, ComeBack};
 pub use facts::*;
 
 use crate::verdict::{StageEnd, Verdict, needed, stages_seen};
@@ -61,6 +63,9 @@ pub struct Record {
     /// The backups, and what their restores told.
     #[serde(default)]
     pub restores: Vec<RestoreFacts>,
+    /// What a backup check found of each backup, and what that means. Of backup checks only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_check: Option<BackupCheck>,
     /// How each stage ended.
     pub stages: Vec<StageFacts>,
     /// How many cases of each suite ended how.
@@ -139,6 +144,7 @@ impl Record {
             artefacts: Vec::new(),
             bases: Vec::new(),
             restores: Vec::new(),
+            backup_check: None,
             stages: stage_facts(events, *mode),
             suites: Vec::new(),
             cases: Vec::new(),
@@ -150,6 +156,9 @@ impl Record {
         };
         for event in events {
             record.add(event);
+        }
+        if *mode == Mode::BackupCheck {
+            record.backup_check = Some(BackupCheck::of(events, first.at, record.verdict.outcome));
         }
         Some(record)
     }
@@ -198,6 +207,7 @@ impl Record {
                 seconds,
                 as_of,
                 reused,
+                base: _,
             } => self.restores.push(RestoreFacts {
                 restore,
                 format,
@@ -232,6 +242,7 @@ impl Record {
             | EventKind::StageStarted { .. }
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }
+            | EventKind::BackupExpected { .. }
             | EventKind::Note { .. }
             | EventKind::Progress { .. }
             | EventKind::StepStarted { .. }

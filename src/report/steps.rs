@@ -79,6 +79,7 @@ pub(super) fn steps(events: &[Event]) -> Vec<Step> {
             | EventKind::PackageOpened { .. }
             | EventKind::EngineFound { .. }
             | EventKind::Base { .. }
+            | EventKind::BackupExpected { .. }
             | EventKind::BackupRestored { .. }
             | EventKind::Note { .. }
             | EventKind::Progress { .. }

@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
+use crate::check::ladder::{Rung, SEEN_TO_BE_BAD};
 use crate::event::{Case, CaseStatus, Event, Mode, Stage};
-use crate::report::lines;
 use crate::report::paint::Paint;
-use crate::report::record::{CaseFacts, Record};
+use crate::report::record::{BackupCheck, CaseFacts, ComeBack, Record};
 use crate::report::steps::steps;
 use crate::report::text::{clean, clip, count, one_line, seconds, wrap};
+use crate::report::{backups, lines};
 use crate::verdict::{Outcome, Rollback, StageEnd};
 
 /// Wide enough for a sentence, narrow enough for a console.
@@ -114,14 +115,16 @@ fn wrong(out: &mut String, record: &Record, paint: Paint) {
         CaseStatus::Warned => 3,
         CaseStatus::Passed => 4,
     };
-    let (rungs, mut cases): (Vec<&CaseFacts>, Vec<&CaseFacts>) =
-        record.cases.iter().partition(|facts| {
-            matches!(facts.stage, Stage::Preflight | Stage::Restore)
-                && facts.case.status == CaseStatus::Skipped
-        });
+    let (rungs, mut cases): (Vec<&CaseFacts>, Vec<&CaseFacts>) = record
+        .cases
+        .iter()
+        .partition(|facts| lines::is_rung_skipped(facts.stage, &facts.case));
     cases.sort_by_key(|c| rank(c.case.status));
     for facts in cases.iter().take(MOST_CASES) {
-        one_case(out, &facts.case, paint);
+        // What decided stands above already.
+        let said = facts.case.message.as_deref();
+        let said = said.is_some_and(|why| record.verdict.reason.contains(why));
+        one_case(out, &facts.case, said, paint);
     }
     if cases.len() > MOST_CASES {
         let more = cases.len() - MOST_CASES;
@@ -159,28 +162,54 @@ fn wrong(out: &mut String, record: &Record, paint: Paint) {
     }
 }
 
-/// What was not looked at in each backup, without the reasons, which the report has: a line a backup.
+/// How many rungs were not looked at in each backup, and which, by the names of `require:`; then the damages that could
+/// not be tried on it. The reasons are in the report.
 fn not_looked_at(out: &mut String, rungs: &[&CaseFacts], paint: Paint) {
-    let mut of: Vec<(&str, Vec<&str>)> = Vec::new();
+    #[derive(Default)]
+    struct Of<'a> {
+        rungs: Vec<&'a str>,
+        damages: Vec<&'a str>,
+    }
+    let mut of: Vec<(&str, Of<'_>)> = Vec::new();
     for facts in rungs {
         let name = facts.case.name.as_str();
-        let (restore, rung) = name.split_once(": ").unwrap_or((name, "all of it"));
-        match of.iter_mut().find(|(known, _)| *known == restore) {
-            Some((_, rungs)) => rungs.push(rung),
-            None => of.push((restore, vec![rung])),
+        let (restore, rung) = name.rsplit_once(": ").unwrap_or((name, "all of it"));
+        let at = of.iter().position(|(known, _)| *known == restore);
+        let at = at.unwrap_or_else(|| {
+            of.push((restore, Of::default()));
+            of.len() - 1
+        });
+        let known = Rung::ALL.into_iter().find(|known| known.says() == rung);
+        match rung.strip_suffix(SEEN_TO_BE_BAD) {
+            Some(damage) => of[at].1.damages.push(damage),
+            None => of[at]
+                .1
+                .rungs
+                .push(known.map_or(rung, |known| known.name())),
         }
     }
-    for (restore, rungs) in of {
-        let said = format!("not looked at in {restore}: {}", rungs.join("; "));
-        let wrapped = wrap(&one_line(&said), WIDTH, 5);
+    let mut line = |said: &str| {
+        let wrapped = wrap(&one_line(said), WIDTH, 5);
         let _ = writeln!(out, "   {} {}", paint.doubt("–"), paint.dim(&wrapped));
+    };
+    for (restore, of) in of {
+        if !of.rungs.is_empty() {
+            let many = count(of.rungs.len(), "rung");
+            line(&format!(
+                "{restore}: {many} not looked at: {}",
+                of.rungs.join(", ")
+            ));
+        }
+        if !of.damages.is_empty() {
+            line(&format!("{restore}: not tried: {}", of.damages.join(", ")));
+        }
     }
     if !rungs.is_empty() {
         let _ = writeln!(out, "     {}\n", paint.dim("why stands in report.html"));
     }
 }
 
-fn one_case(out: &mut String, case: &Case, paint: Paint) {
+fn one_case(out: &mut String, case: &Case, said: bool, paint: Paint) {
     let (mark, word) = match case.status {
         CaseStatus::Failed => (paint.bad("✗"), "failed"),
         CaseStatus::Error => (paint.doubt("!"), "could not be determined"),
@@ -215,7 +244,7 @@ fn one_case(out: &mut String, case: &Case, paint: Paint) {
     if let Some(component) = &case.component {
         row("component", &one_line(component));
     }
-    if let (Some(message), true) = (&case.message, case.mismatches.is_empty()) {
+    if let (Some(message), true, false) = (&case.message, case.mismatches.is_empty(), said) {
         row("why", message);
     }
     for mismatch in &case.mismatches {
@@ -232,9 +261,7 @@ fn one_case(out: &mut String, case: &Case, paint: Paint) {
 }
 
 fn facts(out: &mut String, record: &Record, paint: Paint) {
-    let mut row = |label: &str, text: &str| {
-        let _ = writeln!(out, "   {} {text}", paint.dim(&format!("{label:<10}")));
-    };
+    let mut row = |label: &str, text: &str| labelled(out, label, text, paint);
     let wrapped = |text: &str| wrap(&one_line(text), WIDTH - INDENT, INDENT);
     if let (Some(package), Mode::Rehearse) = (&record.package, record.mode) {
         row("package", &clip(&one_line(&package.digest), 40));
@@ -260,13 +287,17 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
             }
         }
     }
+    // Of a backup check the restores stand below, each beside its limit.
     let measured = record
         .measured
         .iter()
+        .filter(|m| record.mode == Mode::Rehearse && lines::is_for_everybody(&m.what))
         .map(|m| format!("{} {}", m.what, seconds(m.seconds)));
-    let measured = measured
-        .chain([format!("all {}", seconds(record.seconds))])
-        .collect::<Vec<_>>();
+    let all = match record.mode {
+        Mode::Rehearse => format!("all {}", seconds(record.seconds)),
+        Mode::BackupCheck => seconds(record.seconds),
+    };
+    let measured = measured.chain([all]).collect::<Vec<_>>();
     row("time", &wrapped(&measured.join(" · ")));
     for outside in &record.outside_names {
         let times = if outside.times > 1 {
@@ -309,10 +340,37 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
         "",
         &paint.dim("record.json, junit.xml, events.jsonl and logs/ lie beside it"),
     );
-    if let Some(next) = next(record) {
-        row("next", &paint.bold(&wrapped(&next)));
+    let next = next(record);
+    if let Some(check) = &record.backup_check {
+        backup_check(out, check, paint);
+    }
+    if let Some(next) = next {
+        labelled(out, "next", &paint.bold(&wrapped(&next)), paint);
     }
     out.push('\n');
+}
+
+fn labelled(out: &mut String, label: &str, text: &str, paint: Paint) {
+    let _ = writeln!(out, "   {} {text}", paint.dim(&format!("{label:<10}")));
+}
+
+/// What somebody asks who has to come back from these backups, the answer last.
+fn backup_check(out: &mut String, check: &BackupCheck, paint: Paint) {
+    out.push('\n');
+    for seen in &check.backups {
+        labelled(out, "backup", &paint.bold(&backups::name(seen)), paint);
+        for (label, text) in backups::told(seen) {
+            let text = wrap(&one_line(&text), WIDTH - INDENT, INDENT);
+            let _ = writeln!(out, "     {} {text}", paint.dim(&format!("{label:<8}")));
+        }
+    }
+    let (word, why) = backups::come_back(check);
+    let word = match check.come_back {
+        ComeBack::Yes => paint.good(word),
+        ComeBack::No => paint.bad(word),
+        ComeBack::Unknown => paint.doubt(word),
+    };
+    labelled(out, "come back", &format!("{word}: {why}"), paint);
 }
 
 /// The verdict's own help; after a pass, the gate. Of a package that was not judged it says neither that it may be

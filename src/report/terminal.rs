@@ -132,6 +132,7 @@ impl Terminal {
                     CaseStatus::Passed => None,
                     CaseStatus::Failed => Some(self.paint.bad("✗")),
                     CaseStatus::Error => Some(self.paint.doubt("!")),
+                    CaseStatus::Skipped if lines::is_rung_skipped(*stage, case) => None,
                     CaseStatus::Skipped => Some(self.paint.doubt("–")),
                     CaseStatus::Warned => Some(self.paint.doubt("~")),
                 };
@@ -160,6 +161,7 @@ impl Terminal {
             | EventKind::PackageOpened { .. }
             | EventKind::EngineFound { .. }
             | EventKind::Base { .. }
+            | EventKind::BackupExpected { .. }
             | EventKind::BackupRestored { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }

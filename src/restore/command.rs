@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Deadline, Job, Made, Server, Site, Told, Toolbox, server, timed, tool_image};
-use crate::engine::{
-    Attach, ContainerSpec, EngineError, HostPaths, Modes, Purpose, VolumeAt, VolumeFacts,
-};
+use super::{Deadline, Inbox, Job, Made, Server, Site, Told, Toolbox, server, timed, tool_image};
+use crate::engine::{EngineError, VolumeAt, VolumeFacts};
 use crate::event::Owner;
 use crate::plan::model::Method;
 use crate::staging::{Bad, Blueprint, Staging};
@@ -20,68 +18,35 @@ const MOUNT: &str = "/restore";
 /// What shows that the command left something: every name, with its inode, its size and when it was last changed.
 const STATE: &str = "ls -lAinRc --full-time /restore 2>/dev/null || ls -lAinRc /restore";
 
-/// A volume with one backup as it is.
+/// One backup as it is, for a command.
 #[derive(Debug)]
 pub struct Handed {
-    volume: String,
+    inbox: Inbox,
     /// The backup's path in the container.
     path: String,
 }
 
 impl Handed {
-    /// Copies the backup into a new volume. `name` becomes part of its name.
+    /// Copies the backup into a new volume.
     ///
     /// # Errors
     /// When the backup cannot be read any more, or the engine refuses.
-    pub async fn over(staging: &Staging, name: &str, job: Job<'_>) -> Result<Self, EngineError> {
-        let ground = &staging.ground;
-        let name = crate::state::slug(name);
-        let volume = ground.names.of(&format!("backup-{name}"));
-        ground
-            .engine
-            .create_volume(&volume, &ground.labels, Purpose::Run, Default::default())
-            .await?;
-        let filler = ground.names.of(&format!("backup-filler-{name}"));
-        let mut spec = ContainerSpec::new(&filler, &staging.agent_image, Attach::None);
-        // Never started: the engine fills the volumes of a container that exists.
-        spec.command = Some(crate::state::agent(&["idle"]));
-        spec.volumes = vec![VolumeAt {
-            volume: volume.clone(),
-            target: "/v".into(),
-            read_only: false,
-        }];
-        ground
-            .engine
-            .create_container(&spec, &ground.labels)
-            .await?;
-        let source = job.facts.path.clone();
+    pub async fn over(staging: &Staging, job: Job<'_>) -> Result<Self, EngineError> {
+        let source = &job.facts.path;
         let file = source.canonicalize().unwrap_or_else(|_| source.clone());
         let file = file.file_name().map_or_else(
             || "backup".to_owned(),
             |name| name.to_string_lossy().into_owned(),
         );
-        let paths = HostPaths {
-            source,
-            target: format!("/v/{file}"),
-            owner: (0, 0),
-            // Whoever the command runs as has to be able to read it.
-            mode: Modes::Set(0o644),
-        };
-        ground.engine.upload_paths(&filler, paths).await?;
-        ground.engine.remove_container(&filler).await?;
         Ok(Self {
-            volume,
+            inbox: Inbox::as_it_is(staging, job, &file, BACKUP).await?,
             path: format!("{BACKUP}/{file}"),
         })
     }
 
     /// As it is mounted, read-only.
     pub fn mount(&self) -> VolumeAt {
-        VolumeAt {
-            volume: self.volume.clone(),
-            target: BACKUP.into(),
-            read_only: true,
-        }
+        self.inbox.mount()
     }
 
     /// Runs the job's command in a container that has it.
@@ -103,7 +68,7 @@ impl Handed {
     /// # Errors
     /// When something still uses it.
     pub async fn remove(self, staging: &Staging) -> Result<(), EngineError> {
-        staging.ground.engine.remove_volume(&self.volume).await
+        self.inbox.remove(staging).await
     }
 }
 
@@ -112,12 +77,12 @@ impl Handed {
 /// # Errors
 /// When the command fails, or left nothing in the volume.
 pub async fn into_volume(site: Site<'_>, volume: &VolumeFacts, job: Job<'_>) -> Result<Told, Bad> {
-    let Method::Command { run, image } = &job.restore.method else {
+    let Method::Command { run, .. } = &job.restore.method else {
         return Err(super::not_built(&[job]));
     };
     let staging = site.staging;
-    let image = tool_image::ensure(&staging.ground, image.as_deref()).await?;
-    let handed = Handed::over(staging, &job.restore.name, job).await?;
+    let image = tool_image::of_job(&staging.ground, job).await?;
+    let handed = Handed::over(staging, job).await?;
     let mounts = vec![
         handed.mount(),
         VolumeAt {
@@ -175,7 +140,7 @@ pub async fn into_service(
     let staging = site.staging;
     let mut made = Made::default();
     for job in jobs {
-        let handed = Handed::over(staging, &job.restore.name, *job).await?;
+        let handed = Handed::over(staging, *job).await?;
         let more = vec![handed.mount()];
         let server = Server::start(
             staging,

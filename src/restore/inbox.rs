@@ -9,10 +9,13 @@ use crate::staging::Staging;
 /// Where it is mounted in the containers of tools.
 pub(super) const INBOX: &str = "/rehearse-backup";
 
-/// A volume with the backups, named by their index: a file without its compression, or a folder as it is.
+/// A volume with backups: named by their index, each file without its compression ([`Inbox::fill`]), or one as it is
+/// ([`Inbox::as_it_is`]).
 #[derive(Debug)]
 pub struct Inbox {
     volume: String,
+    /// Where it is mounted.
+    at: &'static str,
 }
 
 impl Inbox {
@@ -25,29 +28,65 @@ impl Inbox {
         name: &str,
         jobs: &[Job<'_>],
     ) -> Result<Self, EngineError> {
+        Self::filled(staging, &format!("inbox-{name}"), INBOX, async |filler| {
+            for (index, job) in jobs.iter().enumerate() {
+                copy(staging, filler, index, *job).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Copies one backup as it is, under the name `file`, into a new volume that is mounted at `at`.
+    ///
+    /// # Errors
+    /// Like [`Self::fill`].
+    pub(super) async fn as_it_is(
+        staging: &Staging,
+        job: Job<'_>,
+        file: &str,
+        at: &'static str,
+    ) -> Result<Self, EngineError> {
+        let name = format!("backup-{}", job.restore.name);
+        Self::filled(staging, &name, at, async |filler| {
+            let paths = HostPaths {
+                source: job.facts.path.clone(),
+                target: format!("/v/{file}"),
+                owner: (0, 0),
+                // Whoever reads it there has to be able to.
+                mode: Modes::Set(0o644),
+            };
+            staging.ground.engine.upload_paths(filler, paths).await
+        })
+        .await
+    }
+
+    /// A new volume that `copy` fills by a container's name, in which it is `/v`.
+    async fn filled(
+        staging: &Staging,
+        name: &str,
+        at: &'static str,
+        copy: impl AsyncFnOnce(&str) -> Result<(), EngineError>,
+    ) -> Result<Self, EngineError> {
         let ground = &staging.ground;
-        let volume = ground.names.of(&format!("inbox-{name}"));
-        ground
-            .engine
+        let engine = &ground.engine;
+        let volume = ground.names.of(name);
+        engine
             .create_volume(&volume, &ground.labels, Purpose::Run, Default::default())
             .await?;
-        let filler = ground.names.of(&format!("inbox-filler-{name}"));
+        let filler = ground.names.of(&format!("{name}-filler"));
         let mut spec = ContainerSpec::new(&filler, &staging.agent_image, Attach::None);
+        // Never started: the engine fills the volumes of a container that exists.
         spec.command = Some(crate::state::agent(&["idle"]));
         spec.volumes = vec![VolumeAt {
             volume: volume.clone(),
             target: "/v".into(),
             read_only: false,
         }];
-        ground
-            .engine
-            .create_container(&spec, &ground.labels)
-            .await?;
-        for (index, job) in jobs.iter().enumerate() {
-            copy(staging, &filler, index, *job).await?;
-        }
-        ground.engine.remove_container(&filler).await?;
-        Ok(Self { volume })
+        engine.create_container(&spec, &ground.labels).await?;
+        copy(&filler).await?;
+        engine.remove_container(&filler).await?;
+        Ok(Self { volume, at })
     }
 
     /// Where the backup with an index lies in a container that has the inbox.
@@ -59,7 +98,7 @@ impl Inbox {
     pub fn mount(&self) -> VolumeAt {
         VolumeAt {
             volume: self.volume.clone(),
-            target: INBOX.into(),
+            target: self.at.into(),
             read_only: true,
         }
     }

@@ -29,7 +29,7 @@ use jiff::Timestamp;
 pub use inbox::Inbox;
 pub use server::Server;
 pub use tool::{Deadline, Toolbox};
-pub use trouble::Trouble;
+pub use trouble::{Trouble, not_started};
 
 use crate::backup::BackupFacts;
 use crate::check::ladder::Finding;
@@ -50,6 +50,8 @@ pub struct Job<'a> {
     pub facts: &'a BackupFacts,
     /// What was taken at the source beside it, where the rehearsal names it.
     pub source: Option<&'a SourceManifest>,
+    /// The id of the image with its tools, where it needs another than its service's.
+    pub image: Option<&'a str>,
 }
 
 /// Where and with what backups are restored.
@@ -106,12 +108,50 @@ pub async fn into_service(
         .iter()
         .map(|job| job.restore.method.family())
         .find(|family| *family != Family::Files);
-    match family {
+    let mut running = Running {
+        container: Server::container(site.staging, &blueprint.service.name),
+        blueprint: blueprint.clone(),
+    };
+    running.blueprint.service.depends_on.clear();
+    let mut made = match family {
         Some(Family::Postgres) => postgres::restore(site, blueprint, volumes, jobs).await,
         Some(Family::Mariadb) => mariadb::restore(site, blueprint, volumes, jobs).await,
         Some(Family::Redis) => redis::restore(site, blueprint, volumes, jobs).await,
         None => command::into_service(site, blueprint, volumes, jobs).await,
         Some(Family::Sqlite | Family::Files) => Err(not_built(jobs)),
+    }?;
+    explain(site, &running, jobs, &mut made).await;
+    Ok(made)
+}
+
+/// Where a restore went wrong: whether its server met something that is not the backup. The tool that lost it cannot say.
+async fn explain(site: Site<'_>, running: &Running, jobs: &[Job<'_>], made: &mut Made) {
+    let last = made.ended.len().checked_sub(1);
+    let Some((job, ended)) = last.and_then(|last| jobs.get(last).zip(made.ended.get_mut(last)))
+    else {
+        return;
+    };
+    let Err(bad) = &ended.result else { return };
+    // After an overrun the container was killed by us, and shows only that.
+    if bad.overrun || !matches!(bad.owner, Owner::Backup | Owner::Staging) {
+        return;
+    }
+    let engine = &site.staging.ground.engine;
+    let trouble = if engine.container_state(&running.container).await.is_ok() {
+        let (trouble, log) = Trouble::befell(site.staging, running).await;
+        made.log = log.or(made.log.take());
+        trouble
+    } else {
+        // Its server was stopped before, or never started.
+        made.log.as_deref().and_then(Trouble::in_log)
+    };
+    if let Some(trouble) = trouble {
+        let operation = format!("restore {}", job.restore.name);
+        ended.result = Err(trouble.bad(
+            &operation,
+            "the server",
+            &format!("the tool said: {}", bad.reason),
+        ));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::trouble::not_started;
 use crate::engine::{EngineError, VolumeAt, VolumeFacts};
 use crate::event::Owner;
 use crate::staging::{Bad, Blueprint, Running, Staging};
@@ -62,9 +63,7 @@ impl Server {
         }
         let mut at = mounts(&blueprint, volumes);
         at.extend(more);
-        let container = ground
-            .names
-            .of(&format!("restore-{}", blueprint.service.name));
+        let container = Self::container(staging, &blueprint.service.name);
         let network = (staging.network.name.as_str(), staging.network.resolver);
         let spec = ground.service_spec(&blueprint, container.clone(), network, at);
         ground
@@ -79,11 +78,21 @@ impl Server {
             blueprint,
             container,
         };
-        staging
-            .await_ready(&running)
-            .await
-            .map_err(|error| Bad::start(&error, owner))?;
+        staging.await_ready(&running).await.map_err(|error| {
+            // A server that cannot read its data ends. One that runs and does not answer is still at it.
+            let unhealthy = match owner {
+                Owner::Backup => Owner::Staging,
+                other => other,
+            };
+            let operation = format!("start `{}`", running.blueprint.service.name);
+            not_started(&error, owner, unhealthy, &operation)
+        })?;
         Ok(Self { running })
+    }
+
+    /// The engine's name of the container in which a service is restored.
+    pub fn container(staging: &Staging, service: &str) -> String {
+        staging.ground.names.of(&format!("restore-{service}"))
     }
 
     /// The service's name.
@@ -114,7 +123,7 @@ impl Server {
         let state = engine.container_state(container).await?;
         if state.exit_code != Some(0) {
             let log = engine.container_log(container, Some(5)).await?;
-            return Err(Bad::new(
+            let bad = Bad::new(
                 Owner::Staging,
                 format!(
                     "service `{}` did not stop cleanly after the restore (exit code {:?}): {}",
@@ -123,7 +132,12 @@ impl Server {
                     log.trim().replace('\n', " | ")
                 ),
             )
-            .with_help("the image's stop signal should be SIGINT (fast shutdown) or SIGTERM"));
+            .with_help("the image's stop signal should be SIGINT (fast shutdown) or SIGTERM");
+            return Err(Bad {
+                // The engine kills what does not stop in time: that is no want of memory.
+                overrun: state.exit_code == Some(137),
+                ..bad
+            });
         }
         engine.remove_container(container).await?;
         Ok(())

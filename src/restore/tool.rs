@@ -4,12 +4,67 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Trouble;
-use crate::engine::{Attach, ContainerSpec, EngineError, ExecOutcome, ExecSpec, VolumeAt};
+use crate::engine::{Attach, ContainerSpec, EngineError, ExecOutcome, ExecSpec, KEPT, VolumeAt};
 use crate::event::{EventKind, Output, Owner, Stage};
 use crate::staging::{Bad, Ended, Staging};
 
 /// Waits for ever and ends at once when asked.
 const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
+
+/// Bytes of an answer that is judged as a whole.
+const WHOLE: usize = 64 << 20;
+
+/// Bytes of the beginning of an output that are remembered besides its end.
+const BEGINNING: usize = 64 << 10;
+
+/// What a long output said before its end, which alone is kept: its beginning, and what was in the tool's way. What goes
+/// wrong first is often only followed by its consequences.
+#[derive(Debug, Default)]
+struct Flood {
+    stdout: Beginning,
+    stderr: Beginning,
+}
+
+#[derive(Debug, Default)]
+struct Beginning {
+    lines: String,
+    /// The first line behind them that names a trouble.
+    trouble: Option<String>,
+}
+
+impl Flood {
+    fn hear(&mut self, output: Output, line: &str) {
+        let beginning = match output {
+            Output::Stdout => &mut self.stdout,
+            Output::Stderr => &mut self.stderr,
+        };
+        if beginning.lines.len() + line.len() < BEGINNING {
+            beginning.lines.push_str(line);
+            beginning.lines.push('\n');
+        } else if beginning.trouble.is_none() && Trouble::in_line(line).is_some() {
+            beginning.trouble = Some(line.to_owned());
+        }
+    }
+
+    /// Puts it before the end of an output that was cut: `kept` bytes of it are there.
+    fn complete(self, outcome: ExecOutcome, kept: usize) -> ExecOutcome {
+        let whole = |beginning: Beginning, end: String| {
+            if end.len() < kept {
+                return end;
+            }
+            let trouble = beginning.trouble.unwrap_or_default();
+            format!("{}{trouble}\n[...]\n{end}", beginning.lines)
+        };
+        ExecOutcome {
+            stdout: whole(self.stdout, outcome.stdout),
+            stderr: whole(self.stderr, outcome.stderr),
+            ..outcome
+        }
+    }
+}
+
+/// The one limit that is itself a demand on the backup.
+const RESTORE: &str = "limits.restore";
 
 /// When something has to have ended, and by which limit of the rehearsal.
 #[derive(Clone, Copy, Debug)]
@@ -34,17 +89,26 @@ impl Deadline {
         self.ends.saturating_duration_since(Instant::now())
     }
 
-    /// That it is over.
+    /// That it is over. A backup that restores too slowly is a bad one; one that takes long to examine is not.
     pub fn overrun(&self, what: &str) -> Bad {
-        Bad::new(
-            Owner::Backup,
-            format!(
-                "{what} did not end within {} s ({})",
-                self.limit.as_secs(),
-                self.key
-            ),
-        )
-        .with_help("raise the limit if a restore may take that long: it is the time that production would be down")
+        let (owner, help) = if self.key == RESTORE {
+            (
+                Owner::Backup,
+                "raise the limit if a restore may take that long: it is the time that production would be down"
+                    .to_owned(),
+            )
+        } else {
+            (Owner::Staging, format!("raise `{}`", self.key))
+        };
+        let reason = format!(
+            "{what} did not end within {} s ({})",
+            self.limit.as_secs(),
+            self.key
+        );
+        Bad {
+            overrun: true,
+            ..Bad::new(owner, reason).with_help(help)
+        }
     }
 }
 
@@ -146,16 +210,29 @@ impl<'a> Toolbox<'a> {
         user: Option<&str>,
         mut see: impl FnMut(Output, &str) + Send,
     ) -> Result<ExecOutcome, Bad> {
+        self.heard(command, user, None, &mut see).await
+    }
+
+    async fn heard(
+        &self,
+        command: &[&str],
+        user: Option<&str>,
+        keep: Option<usize>,
+        see: &mut (dyn FnMut(Output, &str) + Send),
+    ) -> Result<ExecOutcome, Bad> {
         let spec = ExecSpec {
             command: command.iter().map(|part| (*part).to_owned()).collect(),
             environment: self.environment.clone(),
             user: user.map(str::to_owned),
+            keep,
             ..ExecSpec::default()
         };
         let ground = &self.staging.ground;
+        let mut flood = Flood::default();
         let ended = ground
             .exec_within(&self.container, &spec, self.deadline.left(), |line| {
                 see(line.output, &line.line);
+                flood.hear(line.output, &line.line);
                 ground.recorder.emit(EventKind::OutputLine {
                     stage: Stage::Restore,
                     source: self.source.clone(),
@@ -165,13 +242,36 @@ impl<'a> Toolbox<'a> {
             })
             .await?;
         match ended {
-            Ended::ByItself(outcome) => Ok(outcome),
+            Ended::ByItself(outcome) => Ok(flood.complete(outcome, keep.unwrap_or(KEPT))),
             Ended::Killed => Err(self.deadline.overrun(&format!(
                 "{} (`{}`)",
                 self.source,
                 command.first().copied().unwrap_or_default()
             ))),
         }
+    }
+
+    /// Runs a command whose whole standard output is judged.
+    ///
+    /// # Errors
+    /// Like [`Self::run`], and when it wrote more than can be kept: a part of an answer is none.
+    pub async fn whole(&self, command: &[&str]) -> Result<ExecOutcome, Bad> {
+        let user = self.user.as_deref();
+        let outcome = self
+            .heard(command, user, Some(WHOLE), &mut |_, _| {})
+            .await?;
+        if outcome.stdout.len() >= WHOLE {
+            return Err(Bad::new(
+                Owner::Engine,
+                format!(
+                    "{}: `{}` wrote more than {} MiB, which are not judged",
+                    self.source,
+                    command.first().copied().unwrap_or_default(),
+                    WHOLE >> 20
+                ),
+            ));
+        }
+        Ok(outcome)
     }
 
     /// Runs a command that has to succeed. What is in its way is told from what the backup does wrong.
@@ -241,7 +341,39 @@ pub(crate) fn first_error(stderr: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::first_error;
+    use super::*;
+
+    #[test]
+    fn what_a_flood_began_with_is_not_lost() {
+        let lines = |output, said: &[String]| {
+            let mut flood = Flood::default();
+            for line in said {
+                flood.hear(output, line);
+            }
+            flood
+        };
+        let noise = vec!["consequence of it".to_owned(); 100_000];
+        let end = noise.join("\n").split_off(noise.len() * 18 - 1 - KEPT);
+        let outcome = |stderr: &str| ExecOutcome {
+            exit_code: 1,
+            stdout: String::new(),
+            stderr: stderr.to_owned(),
+        };
+        let first = [vec!["error: the first".to_owned()], noise.clone()].concat();
+        let said = lines(Output::Stderr, &first).complete(outcome(&end), KEPT);
+        assert_eq!(
+            first_error(&said.stderr).as_deref(),
+            Some("error: the first")
+        );
+        assert_eq!(Trouble::of(&said), None);
+        let full = "write failed: No space left on device".to_owned();
+        let late = [&noise[..50_000], &[full], &noise[..]].concat();
+        let said = lines(Output::Stderr, &late).complete(outcome(&end), KEPT);
+        assert_eq!(Trouble::of(&said), Some(Trouble::NoSpace));
+        // What was not cut is as it was.
+        let said = lines(Output::Stderr, &first[..2]).complete(outcome("short"), KEPT);
+        assert_eq!(said.stderr, "short");
+    }
 
     #[test]
     fn the_first_error_is_the_one_that_matters() {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use tokio::sync::Mutex;
 
-use crate::engine::{BuildNetwork, BuildSpec};
+use super::Job;
+use crate::engine::{Attach, BuildNetwork, BuildSpec, ContainerSpec, ImageFacts};
 use crate::event::{EventKind, Output, Owner};
-use crate::plan::model::Build;
+use crate::plan::model::{Build, Method, Restore};
 use crate::staging::{Bad, Ground};
 
 const REFERENCE: &str = "rehearse-tools:bookworm";
@@ -16,6 +17,64 @@ const DOCKERFILE: &str = include_str!("../../docker/tools/Dockerfile");
 
 /// Restores run side by side; one build is enough for all of them.
 static BUILDING: Mutex<()> = Mutex::const_new(());
+
+/// The id of the image whose tools a restore needs besides those of its service: `None` where it needs none.
+///
+/// # Errors
+/// When that image is not to be had.
+pub async fn of(
+    ground: &Ground,
+    restore: &Restore,
+    service: Option<&ImageFacts>,
+) -> Result<Option<String>, Bad> {
+    let named = restore.method.image();
+    let own = match &restore.method {
+        Method::Restic(_) | Method::Borg(_) | Method::Sqlite { .. } => true,
+        Method::Command { .. } => service.is_none(),
+        Method::PgBackRest { .. } if named.is_some() => true,
+        Method::PgBackRest { .. } => lacks(ground, service, "command -v pgbackrest").await,
+        Method::RedisRdb | Method::RedisAof => {
+            let both = "command -v redis-check-rdb && command -v redis-check-aof";
+            lacks(ground, service, both).await
+        }
+        Method::PostgresDump { .. }
+        | Method::PostgresGlobals { .. }
+        | Method::PostgresBaseBackup { .. }
+        | Method::MariadbDump { .. }
+        | Method::MariadbBackup { .. }
+        | Method::Archive
+        | Method::Rootfs => false,
+    };
+    if !own {
+        return Ok(None);
+    }
+    ensure(ground, named).await.map(Some)
+}
+
+/// True where the image of a service does not bring tools. One that has no shell to ask is left to its restore, which
+/// says what it needs.
+async fn lacks(ground: &Ground, service: Option<&ImageFacts>, look: &str) -> bool {
+    let Some(image) = service else { return true };
+    let name = ground.names.of("looks-for-tools");
+    let mut spec = ContainerSpec::new(name, &image.id, Attach::None);
+    let look = format!("{{ {look}; }} >/dev/null || echo lacks");
+    spec.entrypoint = Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), look]);
+    spec.command = Some(Vec::new());
+    spec.user = Some("0:0".to_owned());
+    let said = ground.engine.run_once(&spec, &ground.labels).await;
+    said.is_ok_and(|said| said.trim() == "lacks")
+}
+
+/// The image of a job: the one that its base's address names, so that a tag that moves meanwhile changes nothing.
+///
+/// # Errors
+/// Like [`ensure`].
+pub(super) async fn of_job(ground: &Ground, job: Job<'_>) -> Result<String, Bad> {
+    match job.image {
+        Some(id) => Ok(id.to_owned()),
+        None => ensure(ground, job.restore.method.image()).await,
+    }
+}
 
 /// The image that a restore names, if it is to be had; else our own, which is built when it is not there.
 ///

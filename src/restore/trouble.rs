@@ -1,8 +1,12 @@
-//! What tools say when something is in their way that is not the backup: by their words and exit codes.
+//! What is in the way of a restore and is not the backup: by the words and exit codes of tools, and where a server
+//! went away by the kernel's count of what it killed and the server's log.
 
-use super::Bad;
+use std::time::Duration;
+
+use super::{Bad, Running, Staging};
 use crate::engine::ExecOutcome;
 use crate::event::Owner;
+use crate::staging::{StartError, Why};
 
 /// What was in a tool's way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +28,19 @@ const NOT_FOUND: i64 = 127;
 const NOT_EXECUTABLE: i64 = 126;
 const KILLED: i64 = 137;
 
+/// A container whose first process is dead has ended after this long, on an engine that answers at all.
+const ENDING: Duration = Duration::from_secs(30);
+
 impl Trouble {
+    /// What a line of a tool's output names, whatever its exit code was.
+    pub(super) fn in_line(line: &str) -> Option<Self> {
+        Self::of(&ExecOutcome {
+            exit_code: 0,
+            stdout: String::new(),
+            stderr: line.to_owned(),
+        })
+    }
+
     /// What was in the way of a tool that failed, if its words or its exit code say so.
     pub fn of(outcome: &ExecOutcome) -> Option<Self> {
         let text = format!("{}\n{}", outcome.stderr, outcome.stdout).to_lowercase();
@@ -80,8 +96,17 @@ impl Trouble {
             "cannot allocate memory",
             "can't allocate memory",
         ];
-        let lower = log.to_lowercase();
-        let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+        // PostgreSQL repeats statements and rows in its log: what stands in the data is no trouble.
+        const DATA: [&str; 3] = ["CONTEXT:  ", "STATEMENT:  ", "DETAIL:  "];
+        let lower: Vec<String> = log
+            .lines()
+            .filter(|line| !line.starts_with('\t') && !DATA.iter().any(|data| line.contains(data)))
+            .map(str::to_lowercase)
+            .collect();
+        let says = |words: &[&str]| {
+            let mut lines = lower.iter();
+            lines.any(|line| words.iter().any(|word| line.contains(word)))
+        };
         if says(&SPACE) {
             Some(Self::NoSpace)
         } else if says(&MEMORY) {
@@ -89,6 +114,24 @@ impl Trouble {
         } else {
             None
         }
+    }
+
+    /// What befell a service in which something went wrong, and its whole log. A tool that lost its server can be
+    /// faster than the server's log: it is read when the server has ended, or answers again.
+    ///
+    /// Not to be asked of a container that was killed because a limit was over.
+    pub async fn befell(staging: &Staging, running: &Running) -> (Option<Self>, Option<String>) {
+        let engine = &staging.ground.engine;
+        let starved = engine.starved(&running.container, ENDING).await;
+        let settled = staging.await_ready(running).await;
+        let log = engine.container_log(&running.container, None).await.ok();
+        let starved = starved || settled.is_err_and(|error| error.why() == Some(Why::OutOfMemory));
+        let trouble = if starved {
+            Some(Self::OutOfMemory)
+        } else {
+            log.as_deref().and_then(Self::in_log)
+        };
+        (trouble, log)
     }
 
     /// As what went wrong with an operation: `restore db/site with pg_restore`.
@@ -128,9 +171,105 @@ impl Trouble {
     }
 }
 
+/// That a service did not start: `owner` is at fault, unless it lacked memory, room or time. Where it runs and is not
+/// healthy, `unhealthy` is.
+pub fn not_started(error: &StartError, owner: Owner, unhealthy: Owner, operation: &str) -> Bad {
+    let bad = Bad::start(error, owner);
+    let Some(why) = error.why() else {
+        return bad;
+    };
+    match why {
+        Why::OutOfMemory | Why::Ended { exit_code: KILLED } => {
+            Trouble::OutOfMemory.bad(operation, "the server", &bad.reason)
+        }
+        // Whatever takes long, nothing of it was seen.
+        Why::Late => Bad {
+            owner: if owner == Owner::Backup {
+                Owner::Staging
+            } else {
+                owner
+            },
+            overrun: true,
+            ..bad.with_help(
+                "raise `limits.start`: a server that loads or recovers its data takes longer to start",
+            )
+        },
+        Why::Ended { .. } | Why::Unhealthy => match Trouble::in_log(error.log()) {
+            Some(trouble) => trouble.bad(operation, "the server", &bad.reason),
+            None if why == Why::Unhealthy && unhealthy != owner => Bad {
+                owner: unhealthy,
+                ..bad.with_help(
+                    "the server runs: if it was still loading its data, give its health check a longer `start_period` or more \
+                     `retries`",
+                )
+            },
+            None => bad,
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_in_the_data_is_no_trouble() {
+        for (log, expected) in [
+            (
+                "LOG:  server process (PID 61) was terminated by signal 9: Killed\nDETAIL:  Failed process was running: x",
+                Some(Trouble::OutOfMemory),
+            ),
+            (
+                "PANIC:  could not write to file \"pg_wal/xlogtemp.71\": No space left on device",
+                Some(Trouble::NoSpace),
+            ),
+            (
+                "ERROR:  invalid input syntax for type integer: \"x\"\nCONTEXT:  COPY t, line 1, column a: \"the disk is full\"",
+                None,
+            ),
+            (
+                "ERROR:  syntax error\nSTATEMENT:  insert into t\n\tvalues ('out of memory')",
+                None,
+            ),
+        ] {
+            assert_eq!(Trouble::in_log(log), expected, "{log}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_not_start_is_judged_by_how() {
+        let start = |why, log: &str| StartError::Service {
+            service: "db".to_owned(),
+            why,
+            reason: "it said so".to_owned(),
+            log: log.to_owned(),
+        };
+        let unhealthy = Why::Unhealthy;
+        let ended = |exit_code| Why::Ended { exit_code };
+        for (why, log, whose, expected) in [
+            (ended(1), "", Owner::Backup, Owner::Backup),
+            (ended(1), "out of memory", Owner::Backup, Owner::Engine),
+            (ended(137), "", Owner::Backup, Owner::Engine),
+            (Why::OutOfMemory, "", Owner::Backup, Owner::Engine),
+            (unhealthy, "", Owner::Backup, Owner::Backup),
+            (unhealthy, "", Owner::Staging, Owner::Staging),
+            (Why::Late, "", Owner::Backup, Owner::Staging),
+            // The service may say it in its log as it likes: how it ended is not read from there.
+            (
+                ended(1),
+                "not ready after 1 s (limits.start)",
+                Owner::Backup,
+                Owner::Backup,
+            ),
+        ] {
+            let bad = not_started(&start(why, log), Owner::Backup, whose, "start");
+            assert_eq!(bad.owner, expected, "{why:?} {log}");
+            assert_eq!(bad.overrun, why == Why::Late);
+        }
+        let engine = crate::engine::EngineError::new("start container `x`", "no");
+        let bad = not_started(&engine.into(), Owner::Backup, Owner::Backup, "start");
+        assert_eq!(bad.owner, Owner::Engine);
+    }
 
     #[test]
     fn what_is_in_the_way_is_told_from_a_bad_backup() {

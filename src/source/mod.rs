@@ -1,6 +1,7 @@
 //! What `rehearse manifest` takes at the source of a backup: the counts of one consistent view, written beside the
 //! backup. The form is [`SourceManifest`], which the ladder compares a restore with.
 
+pub mod mariadb;
 pub mod postgres;
 pub mod sqlite;
 

@@ -7,7 +7,7 @@ use super::run::{Run, passed};
 use super::suite::{run_tests, tests_at};
 use super::{Bad, provision, restore, standing};
 use crate::check::model::When;
-use crate::event::{Owner, Stage};
+use crate::event::{Mode, Owner, Stage};
 use crate::staging::{Generation, OneShots};
 use crate::state::Frozen;
 
@@ -98,10 +98,18 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         ),
     );
     let shown = run_tests(run, Stage::Baseline, When::Baseline).await?;
+    let when = match run.order.mode {
+        Mode::Rehearse => "before the deploy",
+        Mode::BackupCheck => "on what was restored",
+    };
     if let Some(down) = standing::first_down(run, Stage::Baseline).await? {
         return Err(
-            Bad::new(Owner::Staging, format!("before the deploy {down}"))
-                .with_help("staging is broken, not the package: mend the stack and run again"),
+            Bad::new(Owner::Staging, format!("{when} {down}")).with_help(match run.order.mode {
+                Mode::Rehearse => "staging is broken, not the package: mend the stack and run again",
+                Mode::BackupCheck => {
+                    "look at that service's log, mend the stack (or the backup it cannot work on) and run again"
+                }
+            }),
         );
     }
     let total = tests_at(run, When::Baseline).len();
@@ -111,9 +119,15 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             Ok(())
         }
         Some(sentence) => Err(
-            Bad::new(Owner::Staging, format!("before the deploy {sentence}")).with_help(
-                "staging or its test plan is wrong, not the package: mend them and run again",
-            ),
+            Bad::new(Owner::Staging, format!("{when} {sentence}")).with_help(match run.order.mode {
+                Mode::Rehearse => {
+                    "staging or its test plan is wrong, not the package: mend them and run again"
+                }
+                Mode::BackupCheck => {
+                    "it was restored, and what stands on it is not as the test plan says: see which of stack, \
+                     test plan and backup is wrong, and run again"
+                }
+            }),
         ),
     }
 }

@@ -21,6 +21,9 @@ use crate::state::shelf;
 
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
+    if run.order.mode == Mode::BackupCheck {
+        size::expect(run);
+    }
     digest_files(run).await?;
     if let Some(package) = &run.order.plan.package {
         run.recorder.emit(EventKind::ArtefactDigested(Artefact {
@@ -241,6 +244,15 @@ async fn connect(run: &mut Run) -> Result<(), Bad> {
     let now = Timestamp::now();
     let swept = engine.sweep(now).await?;
     let bases = shelf::sweep(&engine, now).await?;
+    if let Some(reports) = run.order.dir.parent() {
+        let copies = super::restore::sweep_damaged(reports);
+        if copies > 0 {
+            run.recorder.emit(EventKind::Note {
+                stage: Stage::Preflight,
+                text: format!("removed {copies} folders with damaged copies that dead runs left"),
+            });
+        }
+    }
     if !swept.removed.is_empty() || bases > 0 {
         run.recorder.emit(EventKind::Note {
             stage: Stage::Preflight,

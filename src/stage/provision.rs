@@ -1,6 +1,7 @@
 //! The network, the agent and the images of staging.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Bad;
 use super::isolate::{Moment, Outside};
@@ -10,6 +11,7 @@ use crate::engine::{EngineError, ImageFacts, Obtained, Purpose};
 use crate::event::{EventKind, Output, Owner, Stage};
 use crate::plan::model::{Image, Target};
 use crate::restore::rootfs::Imported;
+use crate::restore::tool_image;
 use crate::staging::{Ground, Staging, StagingNetwork};
 use crate::state::{BaseStore, Branching, StateStore};
 
@@ -35,6 +37,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let (network, state, images, outside) = tokio::join!(network, state, images, outside);
     let (network, state, (images, imported)) = (network?, state?, images?);
     run.imported = imported;
+    run.tools = tools(&ground, &images).await?;
     run.outside = Some(outside?);
     ground.recorder.emit(EventKind::EngineFound {
         version: ground.facts.version.clone(),
@@ -50,7 +53,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         ),
         ground,
         agent_image,
-        network,
+        network: Arc::new(network),
         images,
         state,
     });
@@ -128,6 +131,22 @@ async fn images(ground: &Ground, backups: &[BackupFacts]) -> Result<Images, Bad>
         image(ground, "the bastion", &bastion.image).await?;
     }
     Ok((images, imported))
+}
+
+/// The ids of the images whose tools restore, by the restore's index: they are part of what a base is called, so they have
+/// to be known before it is looked for.
+async fn tools(
+    ground: &Ground,
+    images: &BTreeMap<String, ImageFacts>,
+) -> Result<BTreeMap<usize, String>, Bad> {
+    let mut tools = BTreeMap::new();
+    for (member, restore) in ground.plan.restores.iter().enumerate() {
+        let service = restore.service().and_then(|service| images.get(service));
+        if let Some(id) = tool_image::of(ground, restore, service).await? {
+            tools.insert(member, id);
+        }
+    }
+    Ok(tools)
 }
 
 /// Makes sure that one image is present; what a pull or a build says goes to the reader as it comes.

@@ -111,6 +111,8 @@ pub struct Run {
     pub staging: Option<Staging>,
     /// From provision: the images that backups made, by the restore's index.
     pub imported: BTreeMap<usize, Imported>,
+    /// From provision: the ids of the images whose tools restore, by the restore's index.
+    pub tools: BTreeMap<usize, String>,
     /// From provision, for the stage that follows it.
     pub(crate) outside: Option<Outside>,
     /// From preflight: what was taken at the sources of backups, by the restore's index.
@@ -149,6 +151,7 @@ impl Run {
             backups: Vec::new(),
             staging: None,
             imported: BTreeMap::new(),
+            tools: BTreeMap::new(),
             outside: None,
             sources: BTreeMap::new(),
             bases: Vec::new(),

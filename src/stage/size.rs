@@ -4,9 +4,28 @@ use super::Bad;
 use super::run::{Run, not_passed, passed};
 use crate::backup::BackupFacts;
 use crate::check::ladder::Rung;
-use crate::event::{CaseStatus, Mismatch, Mode, Owner, Stage};
-use crate::history::size::{Bounds, SizeJudgement, plausible};
+use crate::event::{CaseStatus, EventKind, Mismatch, Mode, Owner, Stage};
+use crate::history::size::{Bounds, SizeJudgement, plausible, usual};
 use crate::plan::model::Restore;
+
+/// Says of each backup what it will be held against.
+pub(super) fn expect(run: &Run) {
+    for restore in &run.order.plan.restores {
+        let earlier = run.order.earlier_sizes.get(&restore.name);
+        let usual = earlier.and_then(|sizes| usual(sizes));
+        run.recorder.emit(EventKind::BackupExpected {
+            restore: restore.name.clone(),
+            size: std::fs::metadata(&restore.source)
+                .ok()
+                .filter(std::fs::Metadata::is_file)
+                .map(|file| file.len()),
+            max_age_seconds: restore.max_age.map(|age| age.as_secs()),
+            limit_seconds: run.order.plan.limits.restore.as_secs(),
+            usual_size: usual.map(|(median, _)| median),
+            earlier_runs: usual.map_or(0, |(_, runs)| runs as u64),
+        });
+    }
+}
 
 /// Judges the size of a backup by those of earlier, passed runs.
 ///

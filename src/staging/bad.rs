@@ -15,6 +15,8 @@ pub struct Bad {
     pub reason: String,
     /// What to do, where that is known.
     pub help: Option<String>,
+    /// One of the rehearsal's limits ended it: what would have become of it was not seen.
+    pub overrun: bool,
 }
 
 impl Bad {
@@ -24,6 +26,7 @@ impl Bad {
             owner,
             reason: reason.into(),
             help: None,
+            overrun: false,
         }
     }
 
@@ -50,6 +53,7 @@ impl From<&EngineError> for Bad {
             owner: Owner::Engine,
             reason: error.to_string(),
             help: error.help.clone(),
+            overrun: false,
         }
     }
 }

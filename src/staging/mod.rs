@@ -23,7 +23,7 @@ pub use bastion::{Bastion, Ended, PACKAGE_FOLDER};
 pub use generation::{Generation, OneShots};
 pub use naming::Names;
 pub use network::StagingNetwork;
-pub use ready::StartError;
+pub use ready::{StartError, Why};
 pub use service::{Blueprint, Running};
 
 use tokio::sync::watch;
@@ -63,6 +63,15 @@ impl Ground {
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For one part of the run, whose resources have labels and names of their own.
+    pub fn part(&self, part: &str) -> Self {
+        Self {
+            labels: self.labels.part(part),
+            names: self.names.part(part),
+            ..self.clone()
+        }
+    }
+
     /// A word to the reader.
     pub fn note(&self, text: impl Into<String>) {
         self.recorder.emit(EventKind::Note {
@@ -93,17 +102,28 @@ impl Ground {
 }
 
 /// A staging in the making: each stage fills in its part.
+#[derive(Clone)]
 pub struct Staging {
     /// What every part needs.
     pub ground: Ground,
     /// The agent's image.
     pub agent_image: String,
     /// The network and its agent.
-    pub network: StagingNetwork,
+    pub network: Arc<StagingNetwork>,
     /// The services' images.
     pub images: BTreeMap<String, ImageFacts>,
     /// Branches.
     pub state: StateStore,
     /// Bases.
     pub bases: BaseStore,
+}
+
+impl Staging {
+    /// The same staging for one part of the run ([`Ground::part`]).
+    pub fn part(&self, part: &str) -> Self {
+        Self {
+            ground: self.ground.part(part),
+            ..self.clone()
+        }
+    }
 }

@@ -2,12 +2,14 @@
 
 use jiff::Timestamp;
 
-use crate::state::slug;
+use crate::state::{distinct, slug};
 
 /// The names of one run's resources. All start with `rehearse-<run>`.
 #[derive(Clone, Debug)]
 pub struct Names {
     run: String,
+    /// Stands before everything that is named for one part of the run.
+    part: String,
 }
 
 impl Names {
@@ -19,6 +21,7 @@ impl Names {
         name.truncate(24);
         Self {
             run: format!("{name}-{time}-{random:04x}"),
+            part: String::new(),
         }
     }
 
@@ -27,9 +30,18 @@ impl Names {
         &self.run
     }
 
-    /// A container, volume or network.
+    /// Of one part of the same run: what is made for it has no name that another part could give.
+    pub fn part(&self, part: &str) -> Self {
+        Self {
+            run: self.run.clone(),
+            part: format!("{}-", slug(part)),
+        }
+    }
+
+    /// A container, volume or network. Two that are called differently are named differently, also where the engine
+    /// allows only one spelling of both.
     pub fn of(&self, what: &str) -> String {
-        format!("rehearse-{}-{}", self.run, slug(what))
+        format!("rehearse-{}-{}{}", self.run, self.part, distinct(what))
     }
 
     /// An image that belongs to this run.

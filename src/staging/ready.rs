@@ -14,6 +14,8 @@ pub enum StartError {
     Service {
         /// The service.
         service: String,
+        /// In which way.
+        why: Why,
         /// What was seen.
         reason: String,
         /// Its last log lines.
@@ -24,7 +26,39 @@ pub enum StartError {
     Engine(#[from] EngineError),
 }
 
+/// In which way a service did not get ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It ended although it should run, or with a code other than 0 although it should complete.
+    Ended {
+        /// Its exit code.
+        exit_code: i64,
+    },
+    /// The kernel killed it, or a part of it, for want of memory.
+    OutOfMemory,
+    /// It runs, and its health check fails or a port of it does not answer.
+    Unhealthy,
+    /// `limits.start` was over before it was known.
+    Late,
+}
+
 impl StartError {
+    /// In which way the service did not get ready; `None` where the engine did not do what it was asked.
+    pub const fn why(&self) -> Option<Why> {
+        match self {
+            Self::Service { why, .. } => Some(*why),
+            Self::Engine(_) => None,
+        }
+    }
+
+    /// The service's last log lines.
+    pub fn log(&self) -> &str {
+        match self {
+            Self::Service { log, .. } => log,
+            Self::Engine(_) => "",
+        }
+    }
+
     /// The sentence with the last log lines behind it.
     pub fn with_log(&self) -> String {
         match self {
@@ -61,6 +95,12 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Lines of a service's log that come with the error about it.
 const LOG_LINES: usize = 20;
 
+/// A container whose first process is dead has ended after this long, on an engine that answers at all.
+const ENDING: Duration = Duration::from_secs(30);
+
+/// As [`NotReady::Ended`] says it.
+const MEMORY: &str = "killed for its memory";
+
 impl Staging {
     /// Waits until a started service is ready: completed if it is a one-shot; else healthy, and accepting
     /// connections on each port that the stack names. `limits.start` is the deadline.
@@ -71,12 +111,27 @@ impl Staging {
         let service = &running.blueprint.service;
         let limit = self.ground.plan.limits.start;
         let waited = tokio::time::timeout(limit, self.watch(running, limit)).await;
-        let reason = match waited {
+        let (mut why, mut reason) = match waited {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(NotReady::Engine(error))) => return Err(error.into()),
-            Ok(Err(not_ready)) => not_ready.to_string(),
-            Err(_) => format!("not ready after {} s (limits.start)", limit.as_secs()),
+            Ok(Err(not_ready)) => {
+                let reason = not_ready.to_string();
+                match not_ready {
+                    NotReady::Engine(error) => return Err(error.into()),
+                    NotReady::Ended { exit_code, .. } => (Why::Ended { exit_code }, reason),
+                    NotReady::Unhealthy(_) => (Why::Unhealthy, reason),
+                }
+            }
+            Err(_) => (
+                Why::Late,
+                format!("not ready after {} s (limits.start)", limit.as_secs()),
+            ),
         };
+        if self.ground.engine.starved(&running.container, ENDING).await {
+            why = Why::OutOfMemory;
+            if !reason.contains(MEMORY) {
+                reason = format!("{reason} ({MEMORY})");
+            }
+        }
         let log = self
             .ground
             .engine
@@ -85,6 +140,7 @@ impl Staging {
             .unwrap_or_default();
         Err(StartError::Service {
             service: service.name.clone(),
+            why,
             reason,
             log,
         })

@@ -293,7 +293,7 @@ impl BaseStore {
     /// # Errors
     /// When the engine refuses.
     pub async fn open(&self, key: &BaseKey, volume: &str) -> Result<VolumeFacts, EngineError> {
-        let (volume, run) = (super::slug(volume), super::slug(self.labels.run()));
+        let (volume, run) = (super::distinct(volume), super::slug(self.labels.run()));
         let name = key.named(&format!("{volume}-{run}"));
         self.engine
             .create_volume(&name, &self.labels, Purpose::Base, label(KEY, key))
@@ -375,6 +375,18 @@ impl BaseStore {
         let mut known = self.intact.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(key.clone(), base.clone());
         Ok(base)
+    }
+
+    /// Removes what this run has restored of one base and does not seal. Nothing may use it any more.
+    ///
+    /// # Errors
+    /// When something still does.
+    pub async fn give_up(&self, key: &BaseKey) -> Result<(), EngineError> {
+        self.remove_unsealed(&[self.labels.run().to_owned()], |labels| {
+            self.is_mine(labels) && BaseKey::from_label(labels, KEY).as_ref() == Some(key)
+        })
+        .await?;
+        Ok(())
     }
 
     pub(super) fn is_mine(&self, labels: &HashMap<String, String>) -> bool {

@@ -269,7 +269,7 @@ impl StateStore {
         format!(
             "rehearse-{}-{generation}-{}-{part}",
             self.labels.run(),
-            slug(volume)
+            distinct(volume)
         )
     }
 }
@@ -293,6 +293,17 @@ pub(crate) fn slug(text: &str) -> String {
         slug = slug.replace("--", "-");
     }
     slug.trim_matches('-').to_lowercase()
+}
+
+/// Like [`slug`], and different for different texts: Compose tells `a.b` from `a-b`.
+pub(crate) fn distinct(text: &str) -> String {
+    let slug = slug(text);
+    if slug == text {
+        return slug;
+    }
+    let digest = crate::digest::sha256(text);
+    let digest = digest.trim_start_matches("sha256:");
+    format!("{slug}-{}", digest.get(..6).unwrap_or(digest))
 }
 
 #[cfg(test)]
@@ -339,5 +350,11 @@ mod tests {
     #[test]
     fn names_hold_nothing_that_a_mount_option_would_read() {
         assert_eq!(slug("db:/var/lib/Data,x"), "db-var-lib-data-x");
+        assert_eq!(distinct("a-b"), "a-b");
+        let others = ["a.b", "a_b", "A-b", "a-b", "a--b"].map(distinct);
+        for (index, one) in others.iter().enumerate() {
+            assert!(one.starts_with("a-b"), "{one}");
+            assert!(!others[..index].contains(one), "{others:?}");
+        }
     }
 }

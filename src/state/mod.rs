@@ -13,7 +13,7 @@ mod stamp;
 
 pub use base::{Base, BaseStore};
 pub use branch::{Branch, Branching, Frozen, StateStore};
-pub(crate) use branch::{agent, slug};
+pub(crate) use branch::{agent, distinct, slug};
 pub use claim::{Claim, News, Obtain};
 pub use key::BaseKey;
 pub use stamp::Broken;

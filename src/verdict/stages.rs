@@ -141,6 +141,7 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
             | EventKind::PackageOpened { .. }
             | EventKind::EngineFound { .. }
             | EventKind::Base { .. }
+            | EventKind::BackupExpected { .. }
             | EventKind::BackupRestored { .. }
             | EventKind::Note { .. }
             | EventKind::Progress { .. }

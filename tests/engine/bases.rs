@@ -11,13 +11,13 @@ use rehearsal::engine::{
     Attach, BASE_RUN, ContainerSpec, Engine, EngineError, ExecSpec, Labels, Purpose, REHEARSAL,
     Resource, VolumeAt,
 };
-use rehearsal::event::EventKind;
+use rehearsal::event::{CaseStatus, EventKind};
 use rehearsal::state::shelf::{self, Removed, Shelved};
 use rehearsal::verdict::Outcome;
 use rustix::process::Signal;
 
 use crate::backup::DATABASE;
-use crate::common::{BASE, IDLE, Live, Place, Ran, engine, forget_bases_of, rehearse};
+use crate::common::{BASE, IDLE, Live, Place, Ran, engine, forget_bases_of, left_of, rehearse};
 
 /// Writes into the restored volume, so that a base that is not behind a branch would be seen to be touched.
 const WRITES: &str = "\
@@ -475,6 +475,141 @@ fn a_removal_that_a_run_meets_is_waited_for() {
         ran.bases()["state"],
         "it was restored although it was there"
     );
+    forget(&place);
+}
+
+/// A rehearsal whose volume a command fills, in the image that `image` names.
+fn with_command(test: &str, image: &str, run: &str) -> Place {
+    let place = Place::small(test, WRITES);
+    place.write("backup", place.name());
+    command(&place, image, run, "");
+    place
+}
+
+fn command(place: &Place, image: &str, run: &str, more: &str) {
+    place.rehearsal(&format!(
+        "restore: [{{ volume: state, command: {{ backup: backup, image: \"{image}\", run: '{run}' }} }}]\n{more}"
+    ));
+}
+
+#[test]
+fn an_image_that_is_tagged_anew_makes_another_base() {
+    const RUN: &str = r#"cp "$REHEARSE_BACKUP" file; cp file other"#;
+    const OTHER: &str = "rehearse-site/db:15";
+    let tagged = format!("rehearse-t-retag-{}:1", std::process::id());
+    let place = with_command("retag", &tagged, RUN);
+    let tag = |image: &str| {
+        engine(async |engine| engine.tag(image, &tagged).await).expect("the engine tags");
+    };
+    tag(BASE);
+    for reused in [false, true] {
+        let ran = place.backup_check();
+        ran.expect(0, Outcome::Passed, None).expect_nothing_left();
+        assert_eq!(ran.bases()["state"], reused);
+    }
+    // The same image under another name restores the same.
+    command(&place, BASE, RUN, "");
+    assert!(place.backup_check().bases()["state"]);
+    command(&place, &tagged, RUN, "");
+    tag(OTHER);
+    let other = place.backup_check();
+    other.expect(0, Outcome::Passed, None).expect_nothing_left();
+    assert!(!other.bases()["state"], "restored by another image");
+    assert_eq!(bases_of(&place).len(), 2);
+    tag(BASE);
+    assert!(place.backup_check().bases()["state"], "as at first");
+    engine(async |engine| engine.remove_image(&tagged).await).expect("it is only a name");
+    forget(&place);
+}
+
+#[test]
+fn a_base_whose_restore_took_longer_than_the_limit_of_today_is_not_used() {
+    const RUN: &str = "sleep 11; echo new > file; echo other > other";
+    let place = with_command("slower", BASE, RUN);
+    let limit = |limit: &str| {
+        command(
+            &place,
+            BASE,
+            RUN,
+            &format!("limits: {{ restore: {limit} }}\n"),
+        )
+    };
+    limit("120s");
+    assert!(!place.backup_check().bases()["state"]);
+    limit("10s");
+    let late = place.backup_check();
+    late.expect(1, Outcome::Failed, Some(rehearsal::event::Owner::Backup))
+        .expect_nothing_left();
+    let case = late.case("restore", "state: restores without errors");
+    assert_eq!(case.status, CaseStatus::Failed, "{case:?}");
+    let said = case.message.clone().unwrap_or_default();
+    assert!(
+        said.contains(" took 11.") && said.contains("more than 10 s (limits.restore)"),
+        "{said}"
+    );
+    assert!(late.bases().is_empty(), "it was used");
+    // Restored anew it would be as late: the base is not at fault, and serves when the limit is raised.
+    limit("60s");
+    let again = place.backup_check();
+    again.expect(0, Outcome::Passed, None);
+    assert!(again.bases()["state"]);
+    let case = again.case("restore", "state: restores without errors");
+    let said = case.message.clone().unwrap_or_default();
+    assert!(said.contains("it took 11."), "{said}");
+    forget(&place);
+}
+
+#[test]
+fn a_restore_that_failed_leaves_nothing_while_its_run_goes_on() {
+    let place = Place::small("cleared", WRITES);
+    place.write(
+        "stack.yaml",
+        format!(
+            "services:\n  app:\n    image: {BASE}\n    command: {IDLE}\n    volumes: [\"state:/srv/state\", \"bad:/srv/bad\", \"own:/srv/own\"]\n\
+             volumes: {{ state: , bad: , own: }}\n"
+        ),
+    );
+    place.write("backup", vec![b'x'; 100_000]);
+    let copy = r#"cp "$REHEARSE_BACKUP" file; cp file other"#;
+    place.rehearsal(&format!(
+        "restore:\n  - {{ volume: bad, command: {{ backup: backup, image: \"{BASE}\", run: 'cp \"$REHEARSE_BACKUP\" half; exit 9' }} }}\n  \
+         - {{ volume: state, command: {{ backup: backup, image: \"{BASE}\", run: '{copy}' }} }}\n  \
+         - {{ service: app, command: {{ backup: backup, run: 'cp \"$REHEARSE_BACKUP\" /srv/own/half; exit 8' }} }}\n"
+    ));
+    // A run that is kept keeps all that it has at its end.
+    let ran = place.run(&["--keep", "always"]);
+    ran.expect(2, Outcome::Invalid, Some(rehearsal::event::Owner::Backup));
+    for (name, word) in [("bad", "exit code 9"), ("app", "exit code 8")] {
+        let case = ran.case("restore", &format!("{name}: restores without errors"));
+        assert_eq!(case.status, CaseStatus::Failed);
+        let said = case.message.clone().unwrap_or_default();
+        assert!(said.contains(word), "{said}");
+    }
+    assert!(!ran.bases()["state"], "the good one is not restored");
+    let left: Vec<String> = left_of(ran.run())
+        .iter()
+        .map(ToString::to_string)
+        .filter(|left| {
+            left.contains("-restore-") || left.contains("backup") || left.contains("command")
+        })
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+    let made = engine(async |engine| {
+        engine
+            .volumes_with(&format!("{BASE_RUN}={}", ran.run()))
+            .await
+    })
+    .expect("the engine answers");
+    assert!(made.iter().any(|volume| volume.name.contains("-state")));
+    for half in ["-bad", "-own"] {
+        assert!(
+            !made.iter().any(|volume| volume.name.contains(half)),
+            "{half}"
+        );
+    }
+    let log = std::fs::read_to_string(ran.dir().join("logs/restore-app.log"));
+    assert!(log.expect("the evidence was saved").contains("ready"));
+    engine(async |engine| engine.remove_run(ran.run()).await).expect("the engine answers");
     forget(&place);
 }
 

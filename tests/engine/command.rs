@@ -128,6 +128,45 @@ fn a_command_fills_a_volume_and_says_when_it_cannot() {
 }
 
 #[test]
+fn what_a_command_said_before_a_flood_is_judged() {
+    let flood = "head -c 3000000 /dev/zero | tr \\0 x | fold -w 1000 >&2; exit 1";
+    let place = place("command-flood", "");
+    place.write("figures", "the figures");
+    for (first, code, owner, word) in [
+        (
+            "cp: write failed: No space left on device",
+            2,
+            Owner::Engine,
+            "no space is left",
+        ),
+        (
+            "error: the figures are torn",
+            1,
+            Owner::Backup,
+            "the figures are torn",
+        ),
+    ] {
+        place.write(
+            "rehearsal.yaml",
+            format!(
+                "rehearsal: {}\nstack: stack.yaml\ntestplan: testplan.yaml\nrestore:\n  - volume: files\n    \
+                 command:\n      backup: figures\n      image: {BASE}\n      run: |\n        echo '{first}' >&2\n        {flood}\n",
+                place.name()
+            ),
+        );
+        let ran = place.backup_check();
+        let verdict = ran.verdict();
+        assert_eq!(
+            (ran.code, verdict.owner),
+            (Some(code), Some(owner)),
+            "{first}: {verdict:?}"
+        );
+        assert!(verdict.reason.contains(word), "{}", verdict.reason);
+        ran.expect_nothing_left();
+    }
+}
+
+#[test]
 fn a_command_runs_in_the_service_that_it_restores() {
     let place = place(
         "command-service",

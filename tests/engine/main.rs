@@ -14,6 +14,7 @@ mod history;
 mod isolation;
 mod junit;
 mod manifest;
+mod manifest_mariadb;
 mod mariadb;
 mod postgres_dumps;
 mod postgres_physical;

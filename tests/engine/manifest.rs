@@ -8,7 +8,7 @@ use rehearsal::staging::Names;
 use rehearsal::verdict::Outcome;
 
 use crate::backup::DATABASE;
-use crate::common::{Place, engine, forget_bases_of, rehearse};
+use crate::common::{Place, Ran, engine, forget_bases_of, rehearse};
 
 const PASSWORD: &str = "at-the-source-91c2";
 
@@ -133,6 +133,7 @@ fn a_manifest_counts_the_snapshot_and_a_backup_is_held_against_it() {
         assert!(figure.contains(word), "{figure}");
     }
     forget_bases_of(ran.run());
+    compared_by_rows(&place, &good, &checked);
 
     let other = "f".repeat(64);
     for (file, content, code, owner) in [
@@ -180,6 +181,92 @@ fn a_manifest_counts_the_snapshot_and_a_backup_is_held_against_it() {
     }
     std::fs::remove_file(place.path("site.json")).expect("it is there");
     checked(recorded).expect(2, Outcome::Invalid, Some(Owner::Staging));
+}
+
+/// What the manifest says of rows, and under which names, decides the rung of the row counts.
+fn compared_by_rows(place: &Place, good: &str, checked: &dyn Fn(&str) -> Ran) {
+    const ROWS: &str = "db/site: the row counts are exact";
+    let rows: SourceManifest = serde_json::from_str(good).expect("a manifest");
+    let count = rows.databases["site"].tables["public.invoice"];
+    let json = |change: &dyn Fn(&mut SourceManifest)| {
+        let mut manifest = rows.clone();
+        change(&mut manifest);
+        serde_json::to_string(&manifest).expect("JSON")
+    };
+    let renamed = |manifest: &mut SourceManifest, names: &[&str]| {
+        let site = manifest.databases.remove("site").expect("it is there");
+        for name in names {
+            manifest.databases.insert((*name).to_owned(), site.clone());
+        }
+    };
+    let one_more = |manifest: &mut SourceManifest| {
+        for facts in manifest.databases.values_mut() {
+            facts.tables.insert("public.invoice".to_owned(), count + 1);
+        }
+    };
+    for (what, content, outcome, status, words) in [
+        (
+            "another name",
+            json(&|manifest| renamed(manifest, &["elsewhere"])),
+            Outcome::Passed,
+            CaseStatus::Passed,
+            vec!["`site` compared with `elsewhere`".to_owned()],
+        ),
+        (
+            "one row more at the source",
+            json(&one_more),
+            Outcome::Failed,
+            CaseStatus::Failed,
+            vec![
+                "public.invoice".to_owned(),
+                format!("the source had {}", count + 1),
+            ],
+        ),
+        (
+            "another name and one row more",
+            json(&|manifest| {
+                renamed(manifest, &["elsewhere"]);
+                one_more(manifest);
+            }),
+            Outcome::Failed,
+            CaseStatus::Failed,
+            vec!["public.invoice".to_owned()],
+        ),
+        (
+            "two other names",
+            json(&|manifest| renamed(manifest, &["elsewhere", "nowhere"])),
+            Outcome::Invalid,
+            CaseStatus::Error,
+            vec!["does not know the database `site`".to_owned()],
+        ),
+    ] {
+        place.write("site.json", content);
+        let ran = checked("    manifest: site.json\n");
+        assert_eq!(
+            ran.verdict().outcome,
+            outcome,
+            "{what}: {:?}",
+            ran.verdict()
+        );
+        let case = ran.case("restore", ROWS);
+        assert_eq!(case.status, status, "{what}: {case:?}");
+        let said = case.message.clone().unwrap_or_default();
+        for word in words {
+            assert!(said.contains(&word), "{what}: {said}");
+        }
+        if outcome != Outcome::Passed {
+            let wrong: Vec<&str> = ran
+                .cases()
+                .map(|(_, case)| case)
+                .filter(|case| matches!(case.status, CaseStatus::Failed | CaseStatus::Error))
+                .map(|case| case.name.as_str())
+                .collect();
+            assert_eq!(wrong, [ROWS], "{what}");
+        }
+        ran.expect_nothing_left();
+        forget_bases_of(ran.run());
+    }
+    place.write("site.json", good);
 }
 
 /// Takes manifests of the server's snapshots, and a dump with the manifest that belongs to it.

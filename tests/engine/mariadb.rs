@@ -18,7 +18,7 @@ use rehearsal::verdict::Outcome;
 use crate::common::{BASE, Place, Ran, checkout, engine, forget_bases_of};
 
 /// Behaves like the official image.
-const IMAGE: &str = "rehearse-test/mariadb:10.11";
+pub(crate) const IMAGE: &str = "rehearse-test/mariadb:10.11";
 
 const NOTHING: &str = "\
 package: nothing
@@ -38,7 +38,7 @@ fn chinook() -> PathBuf {
 }
 
 /// The backups and the checksums of their source, made once for all tests.
-fn made() -> &'static Path {
+pub(crate) fn made() -> &'static Path {
     static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
     MADE.get_or_init(|| {
         crate::common::prepare();
@@ -123,7 +123,7 @@ async fn make(engine: &Engine, names: &Names, labels: &Labels) -> Result<Vec<u8>
     engine.download(&container, "/out", 2 << 30).await
 }
 
-fn out(name: &str) -> PathBuf {
+pub(crate) fn out(name: &str) -> PathBuf {
     made().join("out").join(name)
 }
 
@@ -131,7 +131,7 @@ fn read(name: &str) -> Vec<u8> {
     std::fs::read(out(name)).expect("it was made")
 }
 
-fn sql(name: &str) -> String {
+pub(crate) fn sql(name: &str) -> String {
     String::from_utf8(read(name)).expect("a dump with hexadecimal blobs is text")
 }
 
@@ -142,7 +142,7 @@ fn gz(content: &[u8]) -> Vec<u8> {
 }
 
 /// A MariaDB server and a rehearsal that restores as said. The scheduler is on, so that an event would act if it could.
-fn place(test: &str, restore: &str) -> Place {
+pub(crate) fn place(test: &str, restore: &str) -> Place {
     made();
     let place = Place::small(test, NOTHING);
     stack(&place, IMAGE, "in-staging");
@@ -181,18 +181,18 @@ fn tests(place: &Place, databases: &[&str]) {
 }
 
 /// How a rung of the first restore ended.
-fn rung<'a>(ran: &'a Ran, restore: &str, says: &str) -> &'a rehearsal::event::Case {
+pub(crate) fn rung<'a>(ran: &'a Ran, restore: &str, says: &str) -> &'a rehearsal::event::Case {
     ran.case("restore", &format!("{restore}: {says}"))
 }
 
 #[track_caller]
-fn passed(ran: &Ran) {
+pub(crate) fn passed(ran: &Ran) {
     ran.expect(0, Outcome::Passed, None).expect_nothing_left();
     forget_bases_of(ran.run());
 }
 
 #[track_caller]
-fn failed(place: &Place, what: &str, stage: Stage, words: &[&str]) -> Ran {
+pub(crate) fn failed(place: &Place, what: &str, stage: Stage, words: &[&str]) -> Ran {
     let ran = place.backup_check();
     let verdict = ran.verdict();
     assert_eq!(
@@ -329,7 +329,7 @@ fn dumps_of_every_form_bring_all_that_the_source_had() {
     passed(&ran);
 }
 
-fn stack_without_events(place: &Place) {
+pub(crate) fn stack_without_events(place: &Place) {
     let stack = std::fs::read_to_string(place.path("stack.yaml")).expect("it was written");
     place.write(
         "stack.yaml",
@@ -446,7 +446,7 @@ fn a_damaged_dump_never_passes() {
                 &whole[..whole.find("DROP TABLE").unwrap_or(before_rows)]
             ),
             Stage::Restore,
-            vec!["no table"],
+            vec!["brought no table"],
         ),
     ] {
         place.write("mini.sql", content);
@@ -640,6 +640,106 @@ fn known_messages_are_tolerated_exactly_so_often() {
     failed(&place, "one more than known", Stage::Restore, &["2 times"]);
     place.rehearsal("restore: [{ service: db, mariadb: { dump: mini.sql, database: mini } }]\n");
     failed(&place, "not tolerated", Stage::Restore, &["1050"]);
+}
+
+#[test]
+fn limits_that_a_backup_brings_along_keep_nobody_from_judging_it() {
+    let whole = sql("mini.sql");
+    let trailer = whole.rfind("\n-- Dump completed").expect("a trailer");
+    let (body, end) = whole.split_at(trailer);
+    let place = place(
+        "maria-limits",
+        &format!(
+            "restore:\n  - service: db\n    mariadb: {{ dump: mini.sql, database: mini }}\n    {ALL}\n    \
+             expect: {{ rows: {{ paper: 3000 }} }}\n    invariants: [{{ name: of its mode, query: 'select \"id\" from \"paper\" where \"id\" = 0' }}]\n"
+        ),
+    );
+    let stack = std::fs::read_to_string(place.path("stack.yaml")).expect("it was written");
+    place.write(
+        "stack.yaml",
+        stack.replace(
+            "--event-scheduler=ON]",
+            "\"--sql-mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT\"]",
+        ),
+    );
+    place.write(
+        "mini.sql",
+        format!(
+            "{body}\nGRANT USAGE ON *.* TO root@localhost WITH MAX_STATEMENT_TIME 0.0001;\n\
+             GRANT USAGE ON *.* TO root@'%' WITH MAX_STATEMENT_TIME 0.0001;\n{end}"
+        ),
+    );
+    let ran = place.backup_check();
+    passed(&ran);
+}
+
+#[test]
+fn a_client_that_loses_its_server_is_no_bad_dump_and_a_dump_of_nothing_is() {
+    let whole = sql("mini.sql");
+    let trailer = whole.rfind("\n-- Dump completed").expect("a trailer");
+    let (body, end) = whole.split_at(trailer);
+    let place = place(
+        "maria-lost",
+        "restore:\n  - service: db\n    mariadb: { dump: lost.sql, database: mini }\n    \
+         tolerate: [{ message: \"Table 'old' already exists\", count: 1 }]\n",
+    );
+    stack_without_events(&place);
+    place.write(
+        "lost.sql",
+        format!("{body}\nCREATE TABLE old (id int);\nSHUTDOWN;\nSELECT SLEEP(60);\nCREATE TABLE late (id int);\n{end}"),
+    );
+    invalid(&place, "its server went down", Owner::Staging, &["db/mini"]);
+
+    // The second one brings nothing, and there are tables all the same.
+    place.write("mini.sql", &whole);
+    let named = sql("named.sql");
+    let uses = "USE `mini`;\n";
+    let header = named.find(uses).expect("it chooses its database") + uses.len();
+    place.write("nothing.sql", format!("{}{end}", &named[..header]));
+    place.rehearsal(
+        "restore:\n  - { service: db, mariadb: { dump: mini.sql, database: mini } }\n  - { service: db, mariadb: { dump: nothing.sql } }\n",
+    );
+    let ran = failed(&place, "nothing", Stage::Restore, &["brought no table"]);
+    let case = rung(&ran, "db", "restores without errors");
+    assert_eq!(case.status, CaseStatus::Failed);
+}
+
+#[test]
+fn a_backup_that_was_prepared_already_is_restored_and_an_incremental_one_is_refused() {
+    let restore = |folder: &str| {
+        format!(
+            "restore:\n  - service: db\n    mariadb: {{ backup: {folder} }}\n    {ALL}\n    expect: {{ rows: {{ mini.paper: 3000 }} }}\n"
+        )
+    };
+    let place = place(
+        "maria-prepared",
+        &restore(&out("prepared").display().to_string()),
+    );
+    stack_without_events(&place);
+    tests(&place, &["mini"]);
+    let ran = place.backup_check();
+    passed(&ran);
+
+    copy_folder(&out("prepared"), &place.path("more"));
+    let name = ["mariadb_backup_checkpoints", "xtrabackup_checkpoints"]
+        .into_iter()
+        .find(|name| out("prepared").join(name).is_file())
+        .expect("checkpoints");
+    let text = std::fs::read_to_string(out("prepared").join(name)).expect("text");
+    assert!(
+        text.contains("full-prepared") || text.contains("log-applied"),
+        "{text}"
+    );
+    place.write(
+        &format!("more/{name}"),
+        text.replace("full-prepared", "incremental")
+            .replace("log-applied", "incremental"),
+    );
+    place.rehearsal(&restore("more"));
+    let ran = place.backup_check();
+    assert_ne!(ran.code, Some(0), "an incremental backup is no whole one");
+    let reason = ran.reason(Stage::Preflight);
+    assert!(reason.contains("incremental"), "{reason}");
 }
 
 #[test]

@@ -178,6 +178,14 @@ fn plain(version: &str, middle: &str) -> String {
     )
 }
 
+/// What production may say of a database, and what must not keep us from looking at it.
+const SETTINGS_OF_PRODUCTION: &str = "\
+do $$ declare setting text; begin foreach setting in array array['statement_timeout = 1', 'lock_timeout = 1',
+'idle_in_transaction_session_timeout = 1', 'default_transaction_read_only = on',
+'default_transaction_deferrable = on', 'default_transaction_isolation = serializable', 'row_security = on',
+'search_path = odd, pg_catalog'] loop execute format('alter database %I set %s', current_database(), setting); end loop; end $$;
+";
+
 /// Everything that the other rungs need is in order.
 const FINE: &str = "\
 create table parent (id int primary key, code text);
@@ -280,10 +288,37 @@ do $$ begin execute format('copy (select) to program %L',
 ",
         "",
     );
+    add("locked", "15.4", SETTINGS_OF_PRODUCTION, "");
+    // A key of several columns refers to nothing where one is null, but with MATCH FULL only where all are.
+    let keys = |matching: &str, rows: &str| {
+        format!(
+            "create table pair (a int, b int, primary key (a, b));\ninsert into pair values (1, 1);\n\
+             create table half (a int, b int, foreign key (a, b) references pair {matching});\n\
+             set session_replication_role = replica;\ninsert into half values {rows};\n"
+        )
+    };
     add(
-        "locked",
+        "simple",
         "15.4",
-        "alter database locked set default_transaction_read_only = on;\n",
+        &keys("", "(1, 1), (9, null), (null, null)"),
+        "",
+    );
+    add(
+        "simple_bad",
+        "15.4",
+        &keys("", "(1, 1), (9, null), (1, 2)"),
+        "",
+    );
+    add(
+        "full",
+        "15.4",
+        &keys("match full", "(1, 1), (null, null)"),
+        "",
+    );
+    add(
+        "full_bad",
+        "15.4",
+        &keys("match full", "(1, 1), (null, null), (1, null)"),
         "",
     );
     add("older", "14.9", "", "");
@@ -347,7 +382,26 @@ do $$ begin execute format('copy (select) to program %L',
             bad,
             ["invalid page", "block 3"],
         ),
-        ("locked: accepts writes", bad, ["read-only", "transaction"]),
+        (
+            "simple: foreign keys and invariants hold",
+            CaseStatus::Passed,
+            ["2 foreign keys", ""],
+        ),
+        (
+            "simple_bad: foreign keys and invariants hold",
+            bad,
+            ["half_a_b_fkey of public.half", "1 row refers"],
+        ),
+        (
+            "full: foreign keys and invariants hold",
+            CaseStatus::Passed,
+            ["2 foreign keys", ""],
+        ),
+        (
+            "full_bad: foreign keys and invariants hold",
+            bad,
+            ["half_a_b_fkey of public.half", "1 row refers"],
+        ),
         (
             "older: the major version is the same",
             unknown,
@@ -378,13 +432,26 @@ do $$ begin execute format('copy (select) to program %L',
     ] {
         expect_case(&ran, &format!("db/fine: {rung}"), CaseStatus::Passed, &[]);
     }
+    for rung in [
+        "every table can be read",
+        "the indexes agree with the tables",
+        "accepts writes",
+    ] {
+        expect_case(&ran, &format!("db/locked: {rung}"), CaseStatus::Passed, &[]);
+    }
     let wrong = |restore: &str| {
         ran.cases()
             .filter(|(_, case)| case.name.starts_with(&format!("db/{restore}: ")))
             .filter(|(_, case)| matches!(case.status, CaseStatus::Failed | CaseStatus::Error))
             .count()
     };
-    for (restore, count) in [("fine", 0), ("behind", 1), ("orphan", 1), ("invariant", 1)] {
+    for (restore, count) in [
+        ("fine", 0),
+        ("locked", 0),
+        ("behind", 1),
+        ("orphan", 1),
+        ("invariant", 1),
+    ] {
         assert_eq!(wrong(restore), count, "{restore}");
     }
 
@@ -408,6 +475,91 @@ do $$ begin execute format('copy (select) to program %L',
         forget_bases_of(alone.run());
     }
     forget_bases_of(ran.run());
+}
+
+/// A dump as `pg_dumpall` frames it.
+fn cluster(middle: &str) -> String {
+    format!(
+        "--\n-- PostgreSQL database cluster dump\n--\n\nSET default_transaction_read_only = off;\n\n\
+         SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\n\n--\n-- Roles\n--\n\n\
+         CREATE ROLE ledger;\nALTER ROLE ledger WITH SUPERUSER INHERIT CREATEROLE CREATEDB LOGIN REPLICATION BYPASSRLS;\n\n\
+         {middle}\n--\n-- PostgreSQL database cluster dump complete\n--\n\n"
+    )
+}
+
+#[test]
+fn what_production_sets_for_a_database_keeps_nobody_from_judging_it_and_no_log_tells_a_password() {
+    const PASSWORD: &str = "tattletale-7d1f";
+    let place = place("pg-settings", &["db"]);
+    let stack = std::fs::read_to_string(place.path("stack.yaml")).expect("it was written");
+    place.write(
+        "stack.yaml",
+        stack.replace("in-staging", PASSWORD).replace(
+            "    volumes: [\"db:",
+            "    command: [postgres, -c, log_statement=all, -c, log_min_duration_statement=0]\n    volumes: [\"db:",
+        ),
+    );
+    // As pg_dumpall writes it: the settings hold for the session that fills the database.
+    let kept = "CREATE DATABASE kept WITH TEMPLATE = template0;\n\\connect kept\n".to_owned()
+        + SETTINGS_OF_PRODUCTION
+        + "\\connect kept\nSET statement_timeout = 0;\nSET lock_timeout = 0;\nSET idle_in_transaction_session_timeout = 0;\n\
+           SET search_path = public;\n"
+        + &plain("15.4", FINE);
+    place.write("cluster.sql", cluster(&kept));
+    let whole = "restore:\n  - service: db\n    postgres: { dump: cluster.sql }\n    \
+         require: [version, readable, indexes, rows, sequences, constraints, writes]\n    \
+         expect: { rows: { parent: 500, child: 100 } }\n";
+    rehearsal(&place, whole, None);
+    let ran = place.backup_check();
+    ran.expect(0, Outcome::Passed, None).expect_nothing_left();
+    let mut logged = false;
+    let mut folders = vec![ran.dir()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("the run's folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let content = std::fs::read(&path).expect("a file");
+            let text = String::from_utf8_lossy(&content);
+            assert!(!text.contains(PASSWORD), "{}", path.display());
+            logged |= text.contains("alter role") && text.contains("SCRAM-SHA-256$");
+        }
+    }
+    assert!(logged, "the server did not log what it was asked");
+    forget_bases_of(ran.run());
+
+    // Nothing comes out of this one; what is there was there before.
+    place.write(
+        "empty.sql",
+        cluster(&format!("\\connect postgres\n{}", plain("15.4", ""))),
+    );
+    place.write("first.sql", plain("15.4", FINE));
+    rehearsal(
+        &place,
+        "restore:\n  - { service: db, postgres: { dump: first.sql, database: first } }\n  \
+         - { service: db, postgres: { dump: empty.sql } }\n",
+        None,
+    );
+    let ran = place.backup_check();
+    ran.expect(1, Outcome::Failed, Some(Owner::Backup))
+        .expect_nothing_left();
+    let good = "db/first: restores without errors";
+    expect_case(&ran, good, CaseStatus::Passed, &["2 tables"]);
+    let empty = "db: restores without errors";
+    expect_case(&ran, empty, CaseStatus::Failed, &["brought no table"]);
+    // The same of one database.
+    place.write("none.sql", plain("15.4", ""));
+    rehearsal(
+        &place,
+        "restore: [{ service: db, postgres: { dump: none.sql, database: none } }]\n",
+        None,
+    );
+    let ran = place.backup_check();
+    ran.expect(1, Outcome::Failed, Some(Owner::Backup))
+        .expect_nothing_left();
+    assert!(ran.reason(Stage::Restore).contains("brought no table"));
 }
 
 fn files(names: &[&str]) -> Vec<u8> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rehearsal::engine::{Attach, ContainerSpec, Engine, ExecSpec, Labels};
-use rehearsal::event::{Owner, Stage};
+use rehearsal::event::{CaseStatus, Owner, Stage};
 use rehearsal::plan::model::{Build, Image};
 use rehearsal::verdict::Outcome;
 use tempfile::TempDir;
@@ -51,6 +51,24 @@ ask -c "select pg_relation_filepath('entry')" >/out/values/path
 ask -c "create tablespace far location '/ts'" -c "create table distant tablespace far as select 1 as x from generate_series(1, 500)"
 pg_basebackup -U ledger -D /out/tars -Ft -Z 1 -X stream --checkpoint=fast
 say tars
+"#;
+
+/// One of a primary, one of its standby, and one whose collation was of another library.
+const OTHER_BASE_BACKUPS: &str = r#"
+ask -c "create table sorted (word text collate \"de-x-icu\" primary key)" -c "insert into sorted select md5(g::text) from generate_series(1, 1000) g"
+pg_basebackup -U ledger -D /out/plain -Fp -X stream --checkpoint=fast
+ask -c "select pg_relation_filepath('entry')" >/out/values/path
+pg_basebackup -U ledger -D /tmp/standby -Fp -X stream --checkpoint=fast -R
+pg_ctl start -D /tmp/standby -s -w -l /tmp/standby.log -o "-c port=5433 -c listen_addresses= -c unix_socket_directories=/tmp"
+more 1000001
+at=$(ask -c "select pg_current_wal_flush_lsn()")
+until [ "$(psql -X -A -t -h /tmp -p 5433 -U ledger -d site -c "select pg_last_wal_replay_lsn() >= '$at'")" = t ]; do sleep 0.05; done
+psql -X -q -h /tmp -p 5433 -U ledger -d site -c checkpoint
+pg_basebackup -h /tmp -p 5433 -U ledger -D /out/of-standby -Fp -X stream --checkpoint=fast
+say of-standby
+pg_ctl stop -D /tmp/standby -s -m fast
+ask -c "update pg_collation set collversion = '1.0' where collname = 'de-x-icu'"
+pg_basebackup -U ledger -D /out/sorted -Fp -X stream --checkpoint=fast
 "#;
 
 /// A repository and an encrypted one; rows before and after a point in time, and segments after it.
@@ -386,6 +404,89 @@ fn base_backups_are_restored_row_for_row_and_damaged_ones_are_not() {
         &[],
     );
     expect_invalid(&place, Owner::Staging, "nobody");
+}
+
+#[test]
+fn rungs_of_a_base_backup_are_judged_by_their_names() {
+    let source = source("base-rungs", OTHER_BASE_BACKUPS, &[]);
+    let (plain, heap) = (source.path("plain"), source.value("path"));
+    // Whole, of a standby: it has no label of a primary, and has to be promoted.
+    let of_standby = format!(
+        "base_backup: \"{}\", data_as_of: select max(placed) from entry",
+        source.path("of-standby").display()
+    );
+    let place = place(
+        "base-rungs",
+        &of_standby,
+        &[(ROWS, &source.value("of-standby"))],
+    );
+    expect_good(&place, &["pg_verifybackup", "page checksums on"]);
+
+    let copied = place.path("copy");
+    let what = format!("base_backup: \"{}\"", copied.display());
+    let case = |ran: &Ran, rung: &str, status: CaseStatus, words: &[&str]| {
+        let case = ran.case("restore", &format!("db: {rung}"));
+        assert_eq!(case.status, status, "{case:?}");
+        let said = case.message.as_deref().unwrap_or_default();
+        for word in words {
+            assert!(said.contains(word), "{word}: {case:?}");
+        }
+    };
+    // Without its manifest nobody sees a changed byte but who reads the page.
+    copy(&plain, &copied);
+    std::fs::remove_file(copied.join("backup_manifest")).expect("the manifest");
+    damage(&copied.join(&heap), &Damage::Flipped);
+    write(&place, &what, &[]);
+    let ran = place.backup_check();
+    ran.expect(1, Outcome::Failed, Some(Owner::Backup))
+        .expect_nothing_left();
+    case(&ran, "restores without errors", CaseStatus::Passed, &[]);
+    case(
+        &ran,
+        "the page checksums hold",
+        CaseStatus::Failed,
+        &["1 bad checksum", &heap],
+    );
+    case(
+        &ran,
+        "every table can be read",
+        CaseStatus::Failed,
+        &["invalid page"],
+    );
+    forget_bases_of(ran.run());
+    std::fs::remove_dir_all(&copied).expect("the copy");
+
+    // Its only segments are those that it was written in.
+    copy(&plain, &copied);
+    std::fs::remove_file(copied.join("backup_manifest")).expect("the manifest");
+    damage(
+        &copied.join(first_below(&plain.join("pg_wal"))),
+        &Damage::Gone,
+    );
+    write(&place, &what, &[]);
+    expect_bad(&place, "WAL");
+    std::fs::remove_dir_all(&copied).expect("the copy");
+
+    let sorted = format!("base_backup: \"{}\"", source.path("sorted").display());
+    write(&place, &sorted, &[]);
+    let ran = place.backup_check();
+    assert_eq!(
+        (ran.code, ran.verdict().outcome),
+        (Some(2), Outcome::Invalid)
+    );
+    case(
+        &ran,
+        "the collation versions are the same",
+        CaseStatus::Error,
+        &["icu de-x-icu", "was 1.0"],
+    );
+    case(
+        &ran,
+        "the page checksums hold",
+        CaseStatus::Passed,
+        &["no bad checksum"],
+    );
+    forget_bases_of(ran.run());
 }
 
 /// The path of a folder's first file, relative to the folder above it.

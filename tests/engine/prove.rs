@@ -3,7 +3,8 @@
 use rehearsal::event::{CaseStatus, Owner, Stage};
 use rehearsal::verdict::Outcome;
 
-use crate::common::{Live, Place, Ran, checkout};
+use crate::common::{BASE, IDLE, Live, Place, Ran, checkout};
+use crate::workshop::{image, made, out, tools};
 
 fn proved(place: &Place) -> Ran {
     let mut command = place.command("backup-check", &place.path("rehearsal.yaml"));
@@ -71,8 +72,7 @@ fn a_check_that_lets_a_damaged_copy_pass_is_itself_invalid() {
         "stack.yaml",
         format!(
             "services:\n  app:\n    image: {}\n    command: {}\n    volumes: [\"data:/data\"]\nvolumes: {{ data: }}\n",
-            crate::common::BASE,
-            crate::common::IDLE
+            BASE, IDLE
         ),
     );
     place.write("backup.bin", "whatever is in it ".repeat(1000));
@@ -83,7 +83,7 @@ fn a_check_that_lets_a_damaged_copy_pass_is_itself_invalid() {
                 "rehearsal: {}\nstack: stack.yaml\nrestore:\n  - volume: data\n    \
                  command: {{ backup: backup.bin, image: {}, run: cp /backup/backup.bin . }}\n{more}",
                 place.name(),
-                crate::common::BASE
+                BASE
             ),
         );
     };
@@ -114,5 +114,170 @@ fn a_check_that_lets_a_damaged_copy_pass_is_itself_invalid() {
         .filter(|(_, status)| *status == CaseStatus::Passed)
         .count();
     assert_eq!(seen, 3);
+    // The rest of the check was tried besides, and the cases say that it saw nothing.
+    for (name, figure) in figures(&ran) {
+        let reading = name.contains("an empty copy") && figure.contains("by reading it");
+        let digest = figure.contains("only by its recorded digest");
+        assert!(digest || reading, "{name}: {figure}");
+    }
     ran.expect_nothing_left();
+}
+
+/// The control's cases that passed, and how each copy was seen.
+fn figures(ran: &Ran) -> Vec<(String, String)> {
+    let cases = ran.cases().filter(|(stage, case)| {
+        *stage == Stage::Restore
+            && case.status == CaseStatus::Passed
+            && case.name.ends_with("is seen to be bad")
+    });
+    cases
+        .map(|(_, case)| (case.name.clone(), case.message.clone().unwrap_or_default()))
+        .collect()
+}
+
+/// All damaged copies are seen, and those with these names cannot be made.
+#[track_caller]
+fn expect_all_seen(ran: &Ran, impossible: &[&str]) {
+    ran.expect(0, Outcome::Passed, None);
+    let controls = controls(ran);
+    assert_eq!(controls.len(), 4, "{controls:?}");
+    for (name, status) in &controls {
+        let skipped = impossible.iter().any(|words| name.contains(words));
+        let expected = if skipped {
+            CaseStatus::Skipped
+        } else {
+            CaseStatus::Passed
+        };
+        assert_eq!(*status, expected, "{name}");
+    }
+    for (name, figure) in figures(ran) {
+        let how = ["by reading it", "by restoring it", "by examining it"];
+        assert!(
+            how.iter().any(|how| figure.contains(how)),
+            "{name}: {figure}"
+        );
+        assert!(!figure.contains("only by"), "{name}: {figure}");
+    }
+    ran.expect_nothing_left();
+}
+
+#[test]
+fn each_damaged_copy_of_a_redis_snapshot_is_seen() {
+    const REDIS: &str = "rehearse-test/redis:7";
+    let place = Place::new("prove-redis");
+    image("redis", REDIS);
+    let source = made(
+        "prove-redis",
+        REDIS,
+        &[],
+        "redis-server --dir /out --save '' --enable-debug-command yes --daemonize yes --logfile /tmp/log\n\
+         until redis-cli PING | grep -q PONG; do sleep 0.05; done\n\
+         redis-cli DEBUG POPULATE 2000 key 24\nredis-cli SAVE\nchmod a+r /out/dump.rdb\n",
+    );
+    std::fs::copy(out(&source, "dump.rdb"), place.path("dump.rdb")).expect("a copy");
+    place.write(
+        "stack.yaml",
+        format!(
+            "services:\n  cache:\n    image: {REDIS}\n    \
+             command: [redis-server, --bind, 0.0.0.0, --protected-mode, \"no\"]\n    \
+             volumes: [\"cache:/data\"]\n    expose: [\"6379\"]\nvolumes: {{ cache: }}\n"
+        ),
+    );
+    place.write(
+        "rehearsal.yaml",
+        format!(
+            "rehearsal: {}\nstack: stack.yaml\nrestore: [{{ service: cache, redis: {{ rdb: dump.rdb }} }}]\n",
+            place.name()
+        ),
+    );
+    expect_all_seen(&proved(&place), &["without one of its files"]);
+}
+
+#[test]
+fn each_damaged_copy_of_a_mariadb_dump_is_seen() {
+    const MARIADB: &str = "rehearse-test/mariadb:10.11";
+    let place = Place::new("prove-mariadb");
+    image("mariadb", MARIADB);
+    let rows: Vec<String> = (0..500).map(|n| format!("({n},'row {n}')")).collect();
+    place.write(
+        "app.sql",
+        format!(
+            "-- MariaDB dump 10.19  Distrib 10.11.6-MariaDB, for debian-linux-gnu (x86_64)\n--\n\
+             -- Host: localhost    Database: app\n-- ------------------------------------------------------\n\
+             -- Server version\t10.11.6-MariaDB\n\nCREATE TABLE `t` (`id` int NOT NULL PRIMARY KEY, `x` text);\n\
+             INSERT INTO `t` VALUES {};\n-- Dump completed on 2026-11-21  3:00:00\n",
+            rows.join(",")
+        ),
+    );
+    place.write(
+        "stack.yaml",
+        format!(
+            "services:\n  db:\n    image: {MARIADB}\n    environment: {{ MARIADB_ROOT_PASSWORD: x }}\n    \
+             volumes: [\"data:/var/lib/mysql\"]\n    expose: [\"3306\"]\nvolumes: {{ data: }}\n"
+        ),
+    );
+    place.write(
+        "rehearsal.yaml",
+        format!(
+            "rehearsal: {}\nstack: stack.yaml\nrestore: [{{ service: db, mariadb: {{ dump: app.sql, database: app }} }}]\n",
+            place.name()
+        ),
+    );
+    let plain_text = ["without one of its files", "one flipped bit"];
+    expect_all_seen(&proved(&place), &plain_text);
+}
+
+#[test]
+fn each_damaged_copy_of_a_restic_repository_is_seen() {
+    let place = Place::new("prove-restic");
+    let source = made(
+        "prove-restic",
+        &tools(),
+        &[],
+        "mkdir -p /srv/files\ni=0; while [ $i -lt 50 ]; do echo \"paper $i\" > /srv/files/$i; i=$((i+1)); done\n\
+         head -c 300000 /dev/urandom > /srv/files/large\nexport RESTIC_PASSWORD=x RESTIC_CACHE_DIR=/tmp/cache\n\
+         restic init -r /out/repo >/dev/null\nrestic -r /out/repo backup --host web1 /srv/files >/dev/null\n\
+         chmod -R u+w,a+rX /out\n",
+    );
+    place.write("password", "x\n");
+    place.write(
+        "stack.yaml",
+        format!(
+            "services:\n  app:\n    image: {BASE}\n    command: {IDLE}\n    volumes: [\"files:/srv/files\"]\n\
+             volumes: {{ files: }}\n"
+        ),
+    );
+    place.write(
+        "rehearsal.yaml",
+        format!(
+            "rehearsal: {}\nstack: stack.yaml\nrestore:\n  - volume: files\n    \
+             restic: {{ repository: {}, password: {{ file: password }}, path: /srv/files }}\n",
+            place.name(),
+            out(&source, "repo").display()
+        ),
+    );
+    expect_all_seen(&proved(&place), &[]);
+}
+
+/// What a run that was killed left is removed by the next one, which proves nothing itself.
+#[test]
+fn the_damaged_copies_of_a_dead_run_are_removed() {
+    let place = Place::small(
+        "prove-left",
+        "package: none\ncomponents: [{ name: a, steps: [{ name: look, run: echo x }] }]\n",
+    );
+    let ran = place.backup_check();
+    let run = ran.dir();
+    let me = rehearsal::engine::OwnerId::current().in_a_name();
+    let (mine, dead) = (
+        run.join(format!("damaged-{me}.aaaaaa")),
+        run.join(format!("damaged-{me}1.aaaaaa")),
+    );
+    for folder in [&mine, &dead] {
+        std::fs::create_dir(folder).expect("a folder");
+        std::fs::write(folder.join("copy"), "x").expect("a file");
+    }
+    place.backup_check();
+    assert!(mine.exists(), "a living process's copies are its own");
+    assert!(!dead.exists(), "a dead run's copies stay");
 }

@@ -8,7 +8,8 @@ use rehearsal::event::{CaseStatus, Owner, Stage};
 use rehearsal::verdict::Outcome;
 use tempfile::TempDir;
 
-use crate::common::{BASE, IDLE, Live, Place, Ran, checkout, forget_bases_of};
+use crate::backup::DATABASE;
+use crate::common::{BASE, IDLE, Live, Place, Ran, checkout, engine, forget_bases_of};
 use crate::workshop::{image, line, made, out};
 
 const TOOLS: &str = "rehearse-tools:bookworm";
@@ -37,6 +38,8 @@ printf x > "$t/ünïcode ✓"
 printf y > "$t/new
 line"
 printf z > "$t/-dash [x]*?"
+echo marked > $t/marked
+(cd $t; tar --format=pax --pax-option SCHILY.xattr.user.origin:=web1 -cf /tmp/marked.tar marked; tar --xattrs -xf /tmp/marked.tar)
 mkfifo $t/fifo; mknod $t/null c 1 3
 chown 1234:5678 $t/many/3.txt; chown -h 33:33 $t/absolute
 touch -h -d '2020-02-02 02:02:02.123456789 UTC' $t/many/4.txt $t/absolute
@@ -118,6 +121,8 @@ fn place(test: &str, repository: &str, restore: &str) -> Place {
         format!(
             "testplan: tree\ntests:\n  - name: the tree is as at the source\n    exec:\n      service: app\n      run: |\n        \
              cd /srv/uploads\n        {DIGEST}\n    expect: {{ stdout: \"{}\" }}\n  \
+             - name: an extended attribute\n    exec: {{ service: app, run: \"cd /srv/uploads; tar --xattrs -cf - marked | grep -a -o SCHILY.xattr.user.origin=web1\" }}\n    \
+             expect: {{ stdout: \"SCHILY.xattr.user.origin=web1\" }}\n  \
              - name: a million lines\n    exec: {{ service: app, run: wc -l < /srv/uploads/rows.csv }}\n    \
              expect: {{ stdout: \"1000000\" }}\n",
             line(made, "digest")
@@ -168,10 +173,14 @@ fn expect_restored(ran: &Ran, tool: &str) {
         case.message.clone().unwrap_or_default()
     };
     let figure = case("restores without errors");
-    assert!(figure.contains("2007 files"), "{figure}");
+    assert!(figure.contains("2008 files"), "{figure}");
     assert!(case("the page checksums hold").contains(tool));
     assert!(case("the data is fresh").contains("by the restoring tool"));
-    for test in ["the tree is as at the source", "a million lines"] {
+    for test in [
+        "the tree is as at the source",
+        "a million lines",
+        "an extended attribute",
+    ] {
         let found = ran.cases().any(|(stage, case)| {
             stage == Stage::Baseline && case.name == test && case.status == CaseStatus::Passed
         });
@@ -383,4 +392,76 @@ fn a_password_a_lock_and_a_folder_that_cannot_be_read_are_not_the_backups_fault(
     std::fs::remove_dir_all(&repo).expect("it is there");
     std::os::unix::fs::symlink("repo", &repo).expect("a link to itself");
     expect_invalid(&place, Owner::Engine, "cannot serve");
+}
+
+/// The tools' image under another name, as an `image:` of the rehearsal.
+#[test]
+fn a_named_image_restores_and_its_tag_may_move() {
+    let tagged = format!("rehearse-t-restic-{}:1", std::process::id());
+    let restore = format!(
+        "restic: {{ repository: repo, password: {{ file: password }}, path: /srv/uploads, image: \"{tagged}\" }}\n    max_age: 1h"
+    );
+    let place = place("restic-image", "restic", &restore);
+    let tag = |image: &str| {
+        engine(async |engine| engine.tag(image, &tagged).await).expect("the engine tags");
+    };
+    tag(TOOLS);
+    let first = place.backup_check();
+    expect_restored(&first, "restic check --read-data");
+    assert!(!first.bases()["uploads"]);
+    // It is the tools' own image: without the name the same base serves.
+    rehearsal(&place, &(RESTIC.to_owned() + "\n    max_age: 1h"));
+    assert!(place.backup_check().bases()["uploads"]);
+    rehearsal(&place, &restore);
+    // An image without the tool is another address, and the stack's fault.
+    tag(BASE);
+    expect_invalid(&place, Owner::Stack, "`restic");
+    engine(async |engine| engine.remove_image(&tagged).await).expect("it is only a name");
+    expect_invalid(&place, Owner::Stack, &tagged);
+    forget_bases_of(first.run());
+}
+
+/// A service and a volume have the same name, and their backups are handed over side by side.
+#[test]
+fn a_service_and_a_volume_of_one_name_are_restored_side_by_side() {
+    let place = place("one-name", "restic", "");
+    place.write(
+        "stack.yaml",
+        format!(
+            "services:\n  app:\n    image: {BASE}\n    command: {IDLE}\n    volumes: [\"db:/srv/uploads\"]\n{DATABASE}\
+             volumes: {{ data: , db: }}\n"
+        ),
+    );
+    place.write(
+        "backup.sql",
+        format!(
+            "--\n-- PostgreSQL database dump\n--\n\n-- of {}\nCREATE TABLE public.ledger (id integer PRIMARY KEY);\n\
+             INSERT INTO public.ledger SELECT generate_series(1, 100);\n--\n-- PostgreSQL database dump complete\n--\n\n",
+            place.name()
+        ),
+    );
+    place.write(
+        "rehearsal.yaml",
+        format!(
+            "rehearsal: {}\nstack: stack.yaml\ntestplan: testplan.yaml\nrestore:\n  - volume: db\n    {RESTIC}\n  \
+             - service: db\n    postgres: {{ dump: backup.sql, database: ledger }}\n    expect: {{ rows: {{ ledger: 100 }} }}\n\
+             limits: {{ restore_jobs: 2 }}\n",
+            place.name()
+        ),
+    );
+    let ran = place.backup_check();
+    ran.expect(0, Outcome::Passed, None).expect_nothing_left();
+    for name in [
+        "db: restores without errors",
+        "db/ledger: restores without errors",
+        "db/ledger: the row counts are exact",
+    ] {
+        assert_eq!(
+            ran.case("restore", name).status,
+            CaseStatus::Passed,
+            "{name}"
+        );
+    }
+    assert_eq!(ran.bases().len(), 2, "{:?}", ran.bases());
+    forget_bases_of(ran.run());
 }

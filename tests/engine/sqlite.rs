@@ -1,5 +1,6 @@
 //! SQLite: a million rows with a part of them in the write-ahead log alone; then the same, damaged.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -8,7 +9,7 @@ use rehearsal::event::{CaseStatus, Owner};
 use rehearsal::verdict::Outcome;
 use tempfile::TempDir;
 
-use crate::common::{IDLE, Place, forget_bases_of};
+use crate::common::{IDLE, Place, checkout, forget_bases_of};
 use crate::workshop::{line, made, out, tools};
 
 /// What is summed up is every value of every row, in the order of the keys.
@@ -297,4 +298,63 @@ fn a_compressed_file_keeps_its_owner_and_the_service_can_write() {
     let ran = place.backup_check();
     ran.expect(0, Outcome::Passed, None).expect_nothing_left();
     forget_bases_of(ran.run());
+}
+
+fn chinook() -> PathBuf {
+    let data = std::env::var_os("REHEARSE_DATA")
+        .map_or_else(|| checkout().join("../shared/data"), PathBuf::from);
+    data.join("chinook/Chinook_Sqlite.sqlite")
+}
+
+/// Real data that nobody here wrote.
+#[test]
+fn chinook_comes_back_and_does_not_pass_when_it_is_damaged() {
+    if !chinook().is_file() {
+        // Past the harness, which hides what a test that passes prints.
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN: Chinook in SQLite, because `{}` is not there; REHEARSE_DATA may name the folder that holds chinook/",
+            chinook().display()
+        );
+        return;
+    }
+    let place = place(
+        "sqlite-chinook",
+        "    sqlite: { file: backup.sqlite, to: app/site.sqlite, data_as_of: select max(InvoiceDate) from Invoice }\n    \
+         require: [readable, indexes, rows, constraints, writes]\n    \
+         expect: { rows: { Invoice: 412, InvoiceLine: 2240, PlaylistTrack: 8715, Track: 3503 } }\n",
+    );
+    let whole = std::fs::read(chinook()).expect("it can be read");
+    place.write("backup.sqlite", &whole);
+    place.write(
+        "testplan.yaml",
+        "testplan: chinook\ntests:\n  - name: every line is as at the source\n    exec:\n      service: app\n      \
+         run: sqlite3 /srv/data/app/site.sqlite 'select count(*), cast(sum(UnitPrice * 100 * Quantity) as integer), sum(InvoiceLineId * TrackId) from InvoiceLine'\n    \
+         expect: { stdout: \"2240|232860|4600321336\" }\n",
+    );
+    let ran = place.backup_check();
+    ran.expect(0, Outcome::Passed, None).expect_nothing_left();
+    for rung in ["the row counts are exact", "every table can be read"] {
+        let case = ran.case("restore", &format!("data/app/site.sqlite: {rung}"));
+        assert_eq!(case.status, CaseStatus::Passed, "{case:?}");
+    }
+    forget_bases_of(ran.run());
+    let page = |number: usize| {
+        let mut bytes = whole.clone();
+        bytes[(number - 1) * 4096..number * 4096].fill(0);
+        bytes
+    };
+    for (what, content) in [
+        ("cut", whole[..whole.len() / 3].to_vec()),
+        ("without its first page", page(1)),
+        ("without its second page", page(2)),
+        (
+            "half of it twice",
+            [&whole[..whole.len() / 2], &whole[..whole.len() / 2]].concat(),
+        ),
+        ("without its last byte", whole[..whole.len() - 1].to_vec()),
+    ] {
+        place.write("backup.sqlite", content);
+        refused(&place, what, "");
+    }
 }

@@ -4,6 +4,7 @@ use rehearsal::event::{Owner, Stage};
 use rehearsal::verdict::Outcome;
 
 use crate::common::{Place, Ran};
+use crate::workshop::{image, made, out};
 
 /// A dump in plain SQL that looks small and makes much.
 fn dump(statements: &str) -> String {
@@ -67,4 +68,101 @@ fn too_little_memory_is_not_the_backups_fault() {
          create table t as select n, repeat('x', 500) as pad from generate_series(1, 900000) n order by pad, n desc;",
     );
     expect_invalid(&place.backup_check(), Owner::Engine, &["memory"]);
+}
+
+/// The server says nothing of what befell it, so that no log can tell: the kernel's own count has to.
+const SILENT: &str = "    environment: { POSTGRES_PASSWORD: x }\n    command: [postgres, -c, log_min_messages=panic, -c, work_mem=1GB]\n    \
+     mem_limit: 96m\n    shm_size: 64m\n";
+
+#[test]
+fn too_little_memory_is_seen_where_no_log_tells_of_it() {
+    let place = place(
+        "silent-memory",
+        SILENT,
+        "set max_parallel_workers_per_gather = 0;\n\
+         create table t as select n, repeat('x', 500) as pad from generate_series(1, 900000) n order by pad, n desc;",
+    );
+    expect_invalid(
+        &place.backup_check(),
+        Owner::Engine,
+        &["memory", "server closed the connection"],
+    );
+}
+
+#[test]
+fn too_little_memory_while_it_is_examined_is_not_the_backups_fault() {
+    let place = place("examine-memory", SILENT, "create table t as select 1 as n;");
+    place.write(
+        "rehearsal.yaml",
+        format!(
+            "rehearsal: {}\nstack: stack.yaml\nrestore:\n  - service: db\n    postgres: {{ dump: big.sql, database: big }}\n    \
+             invariants:\n      - name: nothing is wrong\n        query: \"select a from (select repeat('x', 500) || n as a \
+             from generate_series(1, 900000) n order by 1 desc offset 0) s where a = 'none'\"\n",
+            place.name()
+        ),
+    );
+    expect_invalid(
+        &place.backup_check(),
+        Owner::Staging,
+        &["ran out of memory"],
+    );
+}
+
+const REDIS: &str = "rehearse-test/redis:7";
+
+/// A Redis with these options, and a snapshot of many keys that it has to load.
+fn redis(test: &str, options: &str, service: &str, limits: &str) -> Place {
+    let place = Place::new(test);
+    image("redis", REDIS);
+    let source = made(
+        test,
+        REDIS,
+        &[],
+        "redis-server --dir /out --save '' --enable-debug-command yes --daemonize yes --logfile /tmp/log\n\
+         until redis-cli PING | grep -q PONG; do sleep 0.05; done\n\
+         redis-cli DEBUG POPULATE 100000 key 1000\nredis-cli SAVE\nchmod a+r /out/dump.rdb\n",
+    );
+    std::fs::copy(out(&source, "dump.rdb"), place.path("dump.rdb")).expect("a copy");
+    place.write(
+        "stack.yaml",
+        format!(
+            "services:\n  cache:\n    image: {REDIS}\n    \
+             command: [redis-server, --bind, 0.0.0.0, --protected-mode, \"no\"{options}]\n    \
+             volumes: [\"cache:/data\"]\n    expose: [\"6379\"]\n{service}volumes: {{ cache: }}\n"
+        ),
+    );
+    place.write(
+        "rehearsal.yaml",
+        format!(
+            "rehearsal: {}\nstack: stack.yaml\nrestore: [{{ service: cache, redis: {{ rdb: dump.rdb }} }}]\n{limits}",
+            place.name()
+        ),
+    );
+    place
+}
+
+#[test]
+fn a_server_whose_main_process_is_killed_for_its_memory_is_not_the_backups_fault() {
+    let place = redis("redis-memory", "", "    mem_limit: 48m\n", "");
+    expect_invalid(&place.backup_check(), Owner::Engine, &["memory"]);
+}
+
+/// Redis answers its health check when it has loaded everything, here after hours.
+#[test]
+fn a_snapshot_that_is_still_being_loaded_is_not_a_bad_one() {
+    let slow = ", --key-load-delay, \"100000\"";
+    let check = |retries: u32| {
+        format!(
+            "    healthcheck: {{ test: [CMD-SHELL, \"timeout 1 redis-cli PING | grep -q PONG\"], interval: 1s, retries: {retries} }}\n"
+        )
+    };
+    let place = redis("redis-late", slow, &check(100), "limits: { start: 10s }\n");
+    expect_invalid(&place.backup_check(), Owner::Staging, &["limits.start"]);
+    drop(place);
+    let place = redis("redis-sick", slow, &check(2), "limits: { start: 60s }\n");
+    expect_invalid(
+        &place.backup_check(),
+        Owner::Staging,
+        &["health check failed"],
+    );
 }

@@ -112,6 +112,46 @@ pub enum Method {
     },
 }
 
+impl Method {
+    /// The image that the rehearsal names for the tool, which a method may do without.
+    pub fn image(&self) -> Option<&str> {
+        match self {
+            Self::PgBackRest { image, .. } | Self::Command { image, .. } => image.as_deref(),
+            Self::Restic(repository) | Self::Borg(repository) => repository.image.as_deref(),
+            Self::PostgresDump { .. }
+            | Self::PostgresGlobals { .. }
+            | Self::PostgresBaseBackup { .. }
+            | Self::MariadbDump { .. }
+            | Self::MariadbBackup { .. }
+            | Self::RedisRdb
+            | Self::RedisAof
+            | Self::Sqlite { .. }
+            | Self::Archive
+            | Self::Rootfs => None,
+        }
+    }
+
+    /// The same without the image's name.
+    pub fn without_image(&self) -> Self {
+        let mut method = self.clone();
+        match &mut method {
+            Self::PgBackRest { image, .. } | Self::Command { image, .. } => *image = None,
+            Self::Restic(repository) | Self::Borg(repository) => repository.image = None,
+            Self::PostgresDump { .. }
+            | Self::PostgresGlobals { .. }
+            | Self::PostgresBaseBackup { .. }
+            | Self::MariadbDump { .. }
+            | Self::MariadbBackup { .. }
+            | Self::RedisRdb
+            | Self::RedisAof
+            | Self::Sqlite { .. }
+            | Self::Archive
+            | Self::Rootfs => {}
+        }
+        method
+    }
+}
+
 /// Of a backup program that keeps snapshots in a repository.
 #[derive(Clone, Debug, Serialize)]
 pub struct Repository {

@@ -15,6 +15,14 @@ pub(super) const SYSTEM: &str = "'information_schema', 'mysql', 'performance_sch
 /// Bytes of statements in one argument of a command; Linux allows 128 KiB.
 const BATCH: usize = 64 * 1024;
 
+/// Limits that a restored account brings along (`GRANT .. WITH MAX_STATEMENT_TIME`) are not for our own sessions. MariaDB
+/// and MySQL each read what is meant for them.
+pub(super) const LIMITS: &str =
+    "set @rehearse = 0 /*M!100101 , max_statement_time = 0 */ /*!50708 , max_execution_time = 0 */";
+/// Statements of our own mean the same under every `sql_mode`.
+const MODE: &str =
+    ", sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'";
+
 /// Asks as one account.
 pub(crate) struct Ask<'a> {
     pub(super) tool: Toolbox<'a>,
@@ -68,7 +76,8 @@ impl<'a> Ask<'a> {
             .await
     }
 
-    /// Runs statements; rows come as lines, columns apart by tabs. The inner result is what the server says of them.
+    /// Runs statements of our own; rows come as lines, columns apart by tabs. The inner result is what the server says of
+    /// them.
     ///
     /// # Errors
     /// When they could not be run.
@@ -77,8 +86,20 @@ impl<'a> Ask<'a> {
         database: Option<&str>,
         statements: &str,
     ) -> Result<Result<String, Fault>, Bad> {
+        let session = format!("{LIMITS} {MODE}");
+        self.run_in(&session, database, statements).await
+    }
+
+    /// Like [`Self::run`], in a session that begins with one statement.
+    async fn run_in(
+        &self,
+        session: &str,
+        database: Option<&str>,
+        statements: &str,
+    ) -> Result<Result<String, Fault>, Bad> {
         let run = "client=$1; shift; exec \"$client\" --user=\"$user\" --default-character-set=utf8mb4 -N -B \"$@\"";
-        let mut arguments = vec![self.client.as_str(), "-e", statements];
+        let session = format!("--init-command={session}");
+        let mut arguments = vec![self.client.as_str(), &session, "-e", statements];
         arguments.extend(database);
         // Line by line: of what a command writes at once only the end is kept.
         let mut rows: Vec<String> = Vec::new();
@@ -144,6 +165,17 @@ impl<'a> Ask<'a> {
         }
     }
 
+    /// The answer to a query of the rehearsal's, in the server's own `sql_mode`.
+    ///
+    /// # Errors
+    /// Like [`Self::text`], the rehearsal being at fault where the server refuses it.
+    pub(super) async fn answer(&self, database: Option<&str>, query: &str) -> Result<String, Bad> {
+        match self.run_in(LIMITS, database, query).await? {
+            Ok(text) => Ok(text),
+            Err(fault) => Err(self.blame(&fault, Owner::Staging).await),
+        }
+    }
+
     /// Whose fault an error is: a server that went away is looked at.
     pub(super) async fn blame(&self, fault: &Fault, owner: Owner) -> Bad {
         let bad = fault.bad(&self.tool.source, owner);
@@ -200,7 +232,7 @@ impl<'a> Ask<'a> {
             query.trim().trim_end_matches(';')
         );
         let text = self
-            .text(database, &query, Owner::Staging)
+            .answer(database, &query)
             .await
             .map_err(|bad| {
                 if bad.help.is_some() || bad.owner != Owner::Staging {

@@ -4,7 +4,6 @@ use super::ask::{literal, quoted};
 use super::examine::Scene;
 use super::tables::Kind;
 use crate::check::ladder::Seen;
-use crate::check::source::SourceManifest;
 use crate::event::Owner;
 use crate::staging::Bad;
 
@@ -16,7 +15,7 @@ struct Counter {
 }
 
 /// Every counter is past what it has to be past: the largest number in its column, and the source's.
-pub(super) async fn judge(scene: &Scene<'_>, source: Option<&SourceManifest>) -> Result<Seen, Bad> {
+pub(super) async fn judge(scene: &Scene<'_>) -> Result<Seen, Bad> {
     if scene.databases.is_empty() {
         return Ok(Seen::Skipped("there is no database".into()));
     }
@@ -24,7 +23,7 @@ pub(super) async fn judge(scene: &Scene<'_>, source: Option<&SourceManifest>) ->
     let (columns, exhausted) = columns(scene, &mut wrong).await?;
     let sequences = sequences(scene, &mut wrong).await?;
     for counter in columns.iter().chain(&sequences) {
-        if let Some(last) = source.and_then(|source| recorded(source, &counter.name))
+        if let Some(last) = recorded(scene, &counter.name)
             && counter.next <= i128::from(last)
         {
             wrong.push(format!(
@@ -53,9 +52,10 @@ pub(super) async fn judge(scene: &Scene<'_>, source: Option<&SourceManifest>) ->
 }
 
 /// The last number that a counter had given at the source: `database.counter`.
-fn recorded(source: &SourceManifest, name: &str) -> Option<i64> {
+fn recorded(scene: &Scene<'_>, name: &str) -> Option<i64> {
     let (database, counter) = name.split_once('.')?;
-    *source.databases.get(database)?.sequences.get(counter)?
+    let facts = scene.paired.as_ref()?.of(database)?;
+    *facts.sequences.get(counter)?
 }
 
 /// AUTO_INCREMENT: the tables' counters, and those that are at the end of their type.

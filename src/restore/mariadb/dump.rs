@@ -4,15 +4,15 @@
 //! it runs one more statement: that its answer comes shows that nothing was still open at the dump's end, a string or a
 //! comment that swallowed the rest. The server is stopped cleanly before its volume is frozen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ask::literal;
 use super::fault::{Fault, Meaning};
 use super::{Ask, PORT, quiet, version};
-use crate::engine::VolumeFacts;
+use crate::engine::{ExecOutcome, VolumeFacts};
 use crate::event::Owner;
 use crate::plan::model::{Method, Tolerated};
-use crate::restore::{Deadline, Inbox, Job, Made, Server, Site, Told, Toolbox, timed};
+use crate::restore::{Deadline, Inbox, Job, Made, Server, Site, Told, Toolbox, Trouble, timed};
 use crate::staging::{Bad, Blueprint};
 
 /// What the client answers after the dump.
@@ -87,9 +87,10 @@ async fn one(tool: Toolbox<'_>, file: &str, job: Job<'_>) -> Result<Told, Bad> {
         );
         ask.text(None, &create, Owner::Staging).await?;
     }
+    let before = identities(&ask, None).await?;
     let tolerated = feed(&ask, file, into, job).await?;
     let replicas = quiet::replication(&ask).await?;
-    not_empty(&ask, name, database.as_deref()).await?;
+    not_empty(&ask, name, database.as_deref(), &before).await?;
     let mut told = Told {
         figure: figure(tolerated, replicas),
         ..Told::default()
@@ -117,10 +118,12 @@ fn figure(tolerated: u64, replicas: usize) -> Option<String> {
 /// Restores, and gives how many messages were tolerated.
 async fn feed(ask: &Ask<'_>, file: &str, into: Option<&str>, job: Job<'_>) -> Result<u64, Bad> {
     let tolerate = &job.restore.demands.tolerate;
+    let session = format!("--init-command={}", super::ask::LIMITS);
     let mut arguments = vec![
         ask.client.as_str(),
         file,
         END,
+        &session,
         "--default-character-set=utf8mb4",
         "--max-allowed-packet=1G",
         "--binary-mode",
@@ -147,11 +150,15 @@ async fn feed(ask: &Ask<'_>, file: &str, into: Option<&str>, job: Job<'_>) -> Re
         })
         .await?;
     let name = &job.restore.name;
+    // Who was killed or lost its server has shown nothing of the dump, whatever messages are tolerated.
+    if let Some(bad) = in_the_way(ask, &outcome, &faults).await {
+        return Err(bad);
+    }
     let first = faults.iter().find(|fault| {
         let known = tolerate
             .iter()
             .any(|tolerated| tolerated.message == fault.message);
-        !known || matches!(fault.meaning(), Meaning::Lost)
+        !known
     });
     if let Some(fault) = first {
         // Our own statement closed a string of the dump, and so became a part of it.
@@ -175,6 +182,41 @@ async fn feed(ask: &Ask<'_>, file: &str, into: Option<&str>, job: Job<'_>) -> Re
         return Err(never_closed(name));
     }
     Ok(seen)
+}
+
+/// What kept the client from reading the dump to its end, if that is not the dump.
+async fn in_the_way(ask: &Ask<'_>, outcome: &ExecOutcome, faults: &[Fault]) -> Option<Bad> {
+    /// A shell's exit code of a program that a signal ended is this and the signal's number.
+    const SIGNAL: i64 = 128;
+    let lost = faults
+        .iter()
+        .find(|fault| matches!(fault.meaning(), Meaning::Lost));
+    let source = &ask.tool.source;
+    if outcome.exit_code > SIGNAL {
+        let engine = &ask.tool.staging.ground.engine;
+        let gone = engine.container_state(&ask.tool.container).await;
+        if !gone.is_ok_and(|state| state.running) {
+            // The client was ended with its container: the server was first.
+            let fault = lost.cloned().unwrap_or_else(|| Fault {
+                code: Some(2013),
+                message: "Lost connection to server".to_owned(),
+                line: "the server went down while the dump was read".to_owned(),
+            });
+            return Some(ask.blame(&fault, Owner::Backup).await);
+        }
+        if let Some(trouble) = Trouble::of(outcome) {
+            return Some(trouble.bad(source, &ask.client, &outcome.stderr));
+        }
+        return Some(Bad::new(
+            Owner::Engine,
+            format!(
+                "{source}: `{}` was ended by signal {}",
+                ask.client,
+                outcome.exit_code - SIGNAL
+            ),
+        ));
+    }
+    Some(ask.blame(lost?, Owner::Backup).await)
 }
 
 fn never_closed(name: &str) -> Bad {
@@ -209,31 +251,61 @@ fn as_often(name: &str, tolerate: &[Tolerated], faults: &[Fault]) -> Result<u64,
     Ok(all)
 }
 
-async fn not_empty(ask: &Ask<'_>, name: &str, database: Option<&str>) -> Result<(), Bad> {
-    let databases = ask.databases().await?;
+/// The tables of one database or of all, each by a name that a later one of the same name does not get, nor the same
+/// with other rows: a dump of rows alone fills what the service's image made.
+async fn identities(ask: &Ask<'_>, database: Option<&str>) -> Result<BTreeSet<String>, Bad> {
     let which = match database {
-        Some(database) => {
-            if !databases.iter().any(|known| known == database) {
-                return Err(Bad::new(
-                    Owner::Backup,
-                    format!(
-                        "{name}: the dump holds no database `{database}` but {}",
-                        databases.join(", ")
-                    ),
-                )
-                .with_help("name the database that was dumped, or leave `database:` away"));
-            }
-            format!("table_schema = {}", literal(database))
-        }
-        None => format!("table_schema not in ({})", super::ask::SYSTEM),
+        Some(database) => format!("t.table_schema = {}", literal(database)),
+        None => format!("t.table_schema not in ({})", super::ask::SYSTEM),
     };
-    let count = format!(
-        "select count(*) from information_schema.tables where {which} and table_type not in ('VIEW', 'SEQUENCE')"
-    );
-    if ask.text(None, &count, Owner::Staging).await?.trim() == "0" {
+    let query = |number: &str, more: &str| {
+        format!(
+            "select t.table_schema, t.table_name, t.create_time, t.update_time, {number} from information_schema.tables t {more} where {which} \
+             and t.table_type not in ('VIEW', 'SEQUENCE')"
+        )
+    };
+    // InnoDB numbers its tables, which is finer than the second of their creation. MySQL calls that view otherwise, and
+    // not every account may look.
+    for view in ["innodb_sys_tables", "innodb_tables"] {
+        let numbered = query(
+            "i.table_id",
+            &format!(
+                "left join information_schema.{view} i on i.name = concat(t.table_schema, '/', t.table_name)"
+            ),
+        );
+        if let Ok(text) = ask.run(None, &numbered).await? {
+            return Ok(text.lines().map(str::to_owned).collect());
+        }
+    }
+    let text = ask.text(None, &query("0", ""), Owner::Staging).await?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// Tables that the image made are not what was backed up.
+async fn not_empty(
+    ask: &Ask<'_>,
+    name: &str,
+    database: Option<&str>,
+    before: &BTreeSet<String>,
+) -> Result<(), Bad> {
+    if let Some(database) = database {
+        let databases = ask.databases().await?;
+        if !databases.iter().any(|known| known == database) {
+            return Err(Bad::new(
+                Owner::Backup,
+                format!(
+                    "{name}: the dump holds no database `{database}` but {}",
+                    databases.join(", ")
+                ),
+            )
+            .with_help("name the database that was dumped, or leave `database:` away"));
+        }
+    }
+    let after = identities(ask, database).await?;
+    if after.difference(before).next().is_none() {
         return Err(Bad::new(
             Owner::Backup,
-            format!("{name}: the restore ended without an error, but there is no table"),
+            format!("{name}: the restore ended without an error, but it brought no table"),
         )
         .with_help("look at what was dumped: perhaps another database, or none"));
     }

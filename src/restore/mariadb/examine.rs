@@ -6,6 +6,7 @@ use super::ask::{Ask, literal};
 use super::tables::{Kind, Table};
 use super::{counters, keys, named, pages, quiet, tables, version};
 use crate::check::ladder::{Finding, Rung, Seen};
+use crate::check::source::Paired;
 use crate::event::Owner;
 use crate::plan::model::Restore;
 use crate::restore::{Deadline, Subject, Toolbox};
@@ -32,6 +33,8 @@ pub(super) struct Scene<'a> {
     pub(super) databases: Vec<String>,
     /// Their tables, views and sequences.
     pub(super) tables: Vec<Table>,
+    /// The databases beside the source's, where it has a manifest.
+    pub(super) paired: Option<Paired<'a>>,
 }
 
 impl Scene<'_> {
@@ -77,14 +80,13 @@ pub async fn examine(subject: Subject<'_>) -> Vec<Finding> {
             continue;
         }
         let began = Instant::now();
-        let source = subject.job.source;
         let result = match rung {
             Rung::Version => same_version(&scene, subject).await,
             Rung::Collation => tables::collations(&scene).await,
             Rung::Readable => tables::readable(&scene).await,
             Rung::Indexes => tables::checked(&scene).await,
-            Rung::Rows => tables::rows(&scene, source).await,
-            Rung::Sequences => counters::judge(&scene, source).await,
+            Rung::Rows => tables::rows(&scene).await,
+            Rung::Sequences => counters::judge(&scene).await,
             Rung::Constraints => keys::judge(&scene).await,
             Rung::Files => named::judge(&scene, subject).await,
             _ => tables::writes(&scene).await,
@@ -131,7 +133,17 @@ async fn scene<'a>(subject: Subject<'a>, deadline: Deadline) -> Result<Option<Sc
         None => ask.databases().await?,
     };
     let tables = tables::all(&ask, &databases).await?;
+    let whole = subject.job.restore.method.database().is_none();
+    let holds = |database: &String| {
+        let held = |table: &Table| table.kind == Kind::Base && table.database == *database;
+        (database.clone(), tables.iter().any(held))
+    };
+    let paired = subject
+        .job
+        .source
+        .map(|source| source.beside(&databases.iter().map(holds).collect(), whole));
     Ok(Some(Scene {
+        paired,
         ask,
         restore: subject.job.restore,
         databases,
@@ -157,7 +169,9 @@ async fn same_version(scene: &Scene<'_>, subject: Subject<'_>) -> Result<Seen, B
         .text(None, "select version()", Owner::Staging)
         .await?;
     let dump = subject.job.facts.dump.as_ref();
-    let Some(from) = dump.and_then(|dump| dump.server_version.as_deref()) else {
+    let dumped = dump.and_then(|dump| dump.server_version.as_deref());
+    let source = subject.job.source;
+    let Some(from) = dumped.or_else(|| source.map(|source| source.server_version.as_str())) else {
         return Ok(Seen::Skipped(
             "the backup does not say which server it is of".into(),
         ));

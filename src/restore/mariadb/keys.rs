@@ -36,10 +36,7 @@ pub(super) async fn judge(scene: &Scene<'_>) -> Result<Seen, Bad> {
     }
     let invariants = &scene.restore.demands.invariants;
     for invariant in invariants {
-        let asked = scene
-            .ask
-            .text(scene.asked(), &invariant.query, Owner::Staging)
-            .await;
+        let asked = scene.ask.answer(scene.asked(), &invariant.query).await;
         let seen = asked.map_err(|bad| Bad {
             reason: format!("the invariant `{}`: {}", invariant.name, bad.reason),
             ..bad

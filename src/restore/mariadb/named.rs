@@ -2,7 +2,6 @@
 
 use super::examine::Scene;
 use crate::check::ladder::Seen;
-use crate::event::Owner;
 use crate::restore::{Subject, files};
 use crate::staging::Bad;
 
@@ -20,7 +19,7 @@ pub(super) async fn judge(scene: &Scene<'_>, subject: Subject<'_>) -> Result<See
     );
     let text = scene
         .ask
-        .text(scene.asked(), &query, Owner::Staging)
+        .answer(scene.asked(), &query)
         .await
         .map_err(|bad| match bad.help {
             Some(_) => bad,

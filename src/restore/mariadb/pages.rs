@@ -15,7 +15,8 @@ const CHECK: &str = "command -v innochecksum >/dev/null || { echo absent; exit 0
     while IFS= read -r file; do\n\
     echo \"page file $file\"\n\
     if ! said=$(innochecksum \"$file\" 2>&1); then echo \"bad $file: $(printf '%s' \"$said\" | tr '\\n' ' ')\"; fi\n\
-    done < /tmp/rehearse-pages\n";
+    done < /tmp/rehearse-pages\n\
+    echo \"pages $(wc -l < /tmp/rehearse-pages)\"\n";
 
 /// Looks at the branches of the service's volumes.
 pub(super) async fn judge(
@@ -54,54 +55,116 @@ pub(super) async fn judge(
     let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
     let mut command = vec!["/bin/sh", "-c", CHECK, "innochecksum"];
     command.extend(&folders);
-    let outcome = tool.run(&command).await?;
-    if outcome.exit_code != 0 {
-        return Err(tool.failed("innochecksum", &outcome, Owner::Staging));
-    }
+    let mut pages = Pages::default();
+    // Line by line: of many files only the end of the output would be kept.
+    let ran = tool
+        .seen(&command, None, |_, line| pages.hear(line))
+        .await
+        .and_then(|outcome| {
+            if outcome.exit_code == 0 {
+                return Ok(outcome);
+            }
+            Err(tool.failed("innochecksum", &outcome, Owner::Staging))
+        });
     tool.close().await?;
-    if let Some(trouble) = Trouble::of(&outcome) {
+    if let Some(trouble) = Trouble::of(&ran?) {
         return Err(trouble.bad(&subject.job.restore.name, "innochecksum", ""));
     }
-    Ok(seen(&outcome.stdout))
+    pages.seen()
 }
 
-fn seen(stdout: &str) -> Seen {
-    if stdout.trim() == "absent" {
-        return Seen::Skipped("`innochecksum` is not in the service's image".into());
+/// What was said of files.
+#[derive(Debug, Default)]
+struct Pages {
+    absent: bool,
+    files: u64,
+    bad: u64,
+    first: Option<String>,
+    /// How many there were to be looked at: it is said last.
+    listed: Option<u64>,
+}
+
+impl Pages {
+    fn hear(&mut self, line: &str) {
+        if line == "absent" {
+            self.absent = true;
+        } else if line.starts_with("page file ") {
+            self.files += 1;
+        } else if let Some(bad) = line.strip_prefix("bad ") {
+            self.bad += 1;
+            self.first
+                .get_or_insert_with(|| bad.chars().take(300).collect());
+        } else if let Some(listed) = line.strip_prefix("pages ") {
+            self.listed = listed.trim().parse().ok();
+        }
     }
-    let bad: Vec<&str> = stdout
-        .lines()
-        .filter_map(|line| line.strip_prefix("bad "))
-        .collect();
-    if let Some(first) = bad.first() {
-        let first: String = first.chars().take(300).collect();
-        return Seen::Broken(match bad.len() {
-            1 => first,
-            files => format!("{files} files, the first: {first}"),
-        });
+
+    fn seen(self) -> Result<Seen, Bad> {
+        if let Some(first) = self.first {
+            return Ok(Seen::Broken(match self.bad {
+                1 => first,
+                files => format!("{files} files, the first: {first}"),
+            }));
+        }
+        if self.absent {
+            return Ok(Seen::Skipped(
+                "`innochecksum` is not in the service's image".into(),
+            ));
+        }
+        if self.listed != Some(self.files) {
+            return Err(Bad::new(
+                Owner::Staging,
+                format!(
+                    "`innochecksum` was to look at {} files, and {} were looked at",
+                    self.listed
+                        .map_or_else(|| "some".to_owned(), |n| n.to_string()),
+                    self.files
+                ),
+            ));
+        }
+        if self.files == 0 {
+            return Ok(Seen::Skipped("there are no files of InnoDB".into()));
+        }
+        Ok(Seen::Holds(Some(format!(
+            "{} files of InnoDB; not the system tablespace",
+            self.files
+        ))))
     }
-    let files = stdout
-        .lines()
-        .filter(|line| line.starts_with("page file "))
-        .count();
-    if files == 0 {
-        return Seen::Skipped("there are no files of InnoDB".into());
-    }
-    Seen::Holds(Some(format!(
-        "{files} files of InnoDB; not the system tablespace"
-    )))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn seen<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<Seen, Bad> {
+        let mut pages = Pages::default();
+        lines.into_iter().for_each(|line| pages.hear(line));
+        pages.seen()
+    }
+
     #[test]
     fn a_bad_file_is_named_and_no_file_is_no_check() {
-        let said = "page file /v/a.ibd\nbad /v/a.ibd: Fail: page::4 invalid\npage file /v/b.ibd\n";
-        assert!(matches!(seen(said), Seen::Broken(why) if why.contains("page::4")));
-        assert!(matches!(seen("page file /v/a.ibd\n"), Seen::Holds(_)));
-        assert!(matches!(seen(""), Seen::Skipped(_)));
-        assert!(matches!(seen("absent\n"), Seen::Skipped(_)));
+        let said =
+            "page file /v/a.ibd\nbad /v/a.ibd: Fail: page::4 invalid\npage file /v/b.ibd\npages 2";
+        assert!(matches!(seen(said.lines()), Ok(Seen::Broken(why)) if why.contains("page::4")));
+        assert!(matches!(
+            seen(["page file /v/a.ibd", "pages 1"]),
+            Ok(Seen::Holds(_))
+        ));
+        assert!(matches!(seen(["pages 0"]), Ok(Seen::Skipped(_))));
+        assert!(matches!(seen(["absent"]), Ok(Seen::Skipped(_))));
+        // It ended before its end.
+        for said in [&["page file /v/a.ibd"][..], &["pages 2"], &[]] {
+            let bad = seen(said.iter().copied()).expect_err("nothing is known");
+            assert_eq!(bad.owner, Owner::Staging, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_file_before_a_hundred_thousand_good_ones_is_seen() {
+        let good = std::iter::repeat_n("page file /var/lib/mysql/site/orders.ibd", 100_000);
+        let bad = ["page file /v/a.ibd", "bad /v/a.ibd: Fail: page::4 invalid"];
+        let said = bad.into_iter().chain(good).chain(["pages 100001"]);
+        assert!(matches!(seen(said), Ok(Seen::Broken(why)) if why.contains("page::4")));
     }
 }

@@ -7,7 +7,6 @@ use super::examine::Scene;
 use super::fault::Fault;
 use crate::check::ladder::Seen;
 use crate::check::rows;
-use crate::check::source::SourceManifest;
 use crate::event::Owner;
 use crate::staging::Bad;
 
@@ -255,28 +254,7 @@ impl Checked {
 }
 
 /// Exact counts of all rows.
-pub(super) async fn rows(scene: &Scene<'_>, source: Option<&SourceManifest>) -> Result<Seen, Bad> {
-    let expected = &scene.restore.demands.rows;
-    let source: Option<BTreeMap<String, u64>> = source.map(|source| {
-        source
-            .databases
-            .iter()
-            .filter(|(database, _)| {
-                scene
-                    .restore
-                    .method
-                    .database()
-                    .is_none_or(|only| only == *database)
-            })
-            .flat_map(|(database, facts)| {
-                let name = move |table: &String| format!("{database}.{table}");
-                facts
-                    .tables
-                    .iter()
-                    .map(move |(table, rows)| (name(table), *rows))
-            })
-            .collect()
-    });
+pub(super) async fn rows(scene: &Scene<'_>) -> Result<Seen, Bad> {
     let tables: Vec<&Table> = scene.of(Kind::Base).collect();
     let statements: Vec<String> = tables
         .iter()
@@ -296,7 +274,56 @@ pub(super) async fn rows(scene: &Scene<'_>, source: Option<&SourceManifest>) -> 
         })?;
         seen.insert(table.plain(), rows);
     }
-    Ok(rows::judge(expected, source.as_ref(), &seen).seen)
+    Ok(compared(scene, &seen))
+}
+
+/// The counts beside what the rehearsal expects, and beside the source's.
+fn compared(scene: &Scene<'_>, seen: &BTreeMap<String, u64>) -> Seen {
+    let expected = &scene.restore.demands.rows;
+    let Some(paired) = &scene.paired else {
+        return rows::judge(expected, None, seen).seen;
+    };
+    let mut source: BTreeMap<String, u64> = BTreeMap::new();
+    for (database, facts) in scene
+        .databases
+        .iter()
+        .filter_map(|database| Some((database, paired.of(database)?)))
+    {
+        for (table, rows) in &facts.tables {
+            source.insert(format!("{database}.{table}"), *rows);
+        }
+    }
+    // Databases that cannot be compared are no breach.
+    let known: BTreeMap<String, u64> = scene
+        .of(Kind::Base)
+        .filter(|table| paired.of(&table.database).is_some())
+        .filter_map(|table| seen.get_key_value(&table.plain()))
+        .map(|(table, rows)| (table.clone(), *rows))
+        .collect();
+    let beside_expected = rows::judge(expected, None, seen).seen;
+    let beside_source = rows::judge(&BTreeMap::new(), Some(&source), &known).seen;
+    let mut wrong: Vec<String> = paired
+        .missing()
+        .iter()
+        .map(|database| format!("the source's database `{database}` is not there"))
+        .collect();
+    for seen in [beside_expected, beside_source] {
+        if let Seen::Broken(reason) = seen {
+            wrong.push(reason);
+        }
+    }
+    if !wrong.is_empty() {
+        return Seen::Broken(wrong.join("; "));
+    }
+    if let Some((reason, help)) = paired.unclear() {
+        return Seen::Unknown(reason, Some(help));
+    }
+    let rows: u64 = seen.values().sum();
+    let mut figure = format!("{} tables, {rows} rows, as at the source", seen.len());
+    if let Some(renamed) = paired.renamed() {
+        figure = format!("{figure}; {renamed}");
+    }
+    Seen::Holds(Some(figure))
 }
 
 /// A table of its own is made in each database, written, read and dropped.

@@ -1,5 +1,7 @@
 //! Questions to a PostgreSQL server, by the `psql` of its own image.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -18,18 +20,35 @@ pub(crate) struct Ask<'a> {
     pub(crate) user: &'a str,
 }
 
-/// The variables that let tools in a service's container log in without being asked.
+/// What a restored database or role may bring along (`ALTER DATABASE .. SET`) and must not do to our own sessions: an
+/// option of the connection comes before it. Every version since 9.6 knows these.
+const OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c default_transaction_read_only=off \
+     -c default_transaction_deferrable=off -c default_transaction_isolation=read\\ committed -c row_security=off";
+
+/// The same for limits that only newer versions know: without a row to print, whatever the version is.
+const LIMITS: &str = "select count(pg_catalog.set_config(name, '0', false)) as ignored from pg_catalog.pg_settings \
+     where name in ('idle_session_timeout', 'transaction_timeout')";
+
+/// The variable with the options of our own sessions, behind those of the service's own tools.
+pub(super) fn options(theirs: Option<&String>) -> (String, String) {
+    let theirs = theirs.map_or("", String::as_str);
+    ("PGOPTIONS".to_owned(), format!("{theirs} {OPTIONS}"))
+}
+
+/// The variables that let tools in a service's container log in without being asked, in sessions of our own settings.
 pub(crate) fn environment(blueprint: &Blueprint) -> std::collections::BTreeMap<String, String> {
-    let password = blueprint.service.environment.get("POSTGRES_PASSWORD");
+    let settings = &blueprint.service.environment;
+    let password = settings.get("POSTGRES_PASSWORD");
     password
         .map(|password| ("PGPASSWORD".to_owned(), password.clone()))
         .into_iter()
+        .chain([options(settings.get("PGOPTIONS"))])
         .collect()
 }
 
 impl Ask<'_> {
     /// The command that asks a database; rows come as lines, columns apart by `|`.
-    pub(crate) fn command<'c>(&'c self, database: &'c str, query: &'c str) -> [&'c str; 14] {
+    pub(crate) fn command<'c>(&'c self, database: &'c str, query: &'c str) -> [&'c str; 20] {
         [
             "psql",
             "-X",
@@ -43,6 +62,13 @@ impl Ask<'_> {
             self.user,
             "-d",
             database,
+            // Clients from before 9.6 run the last of several only, and their servers know no such limit.
+            "-c",
+            r"\o /dev/null",
+            "-c",
+            LIMITS,
+            "-c",
+            r"\o",
             "-c",
             query,
         ]
@@ -65,7 +91,8 @@ impl Ask<'_> {
         Ok(answer.stdout.trim_end_matches('\n').to_owned())
     }
 
-    /// The answers to a script of SQL, each row one JSON value; none becomes part of the run's output.
+    /// The answers to a script of our own, each row one JSON value; none becomes part of the run's output. Names in it
+    /// have to say their schema.
     ///
     /// # Errors
     /// With `owner` at fault where the server refuses it.
@@ -75,8 +102,23 @@ impl Ask<'_> {
         script: &str,
         owner: Owner,
     ) -> Result<Vec<T>, Bad> {
+        let script = format!("set search_path = pg_catalog;\n{script}");
+        self.rows_in_its_path(database, &script, owner).await
+    }
+
+    /// Like [`Self::rows`], with names looked up as the database says: what a rehearsal asks counts on that.
+    ///
+    /// # Errors
+    /// Like [`Self::rows`].
+    pub(crate) async fn rows_in_its_path<T: DeserializeOwned>(
+        &self,
+        database: &str,
+        script: &str,
+        owner: Owner,
+    ) -> Result<Vec<T>, Bad> {
         // A filter by row security would hide rows from what is counted: refuse, rather than see less.
-        let script = format!("set row_security = off;\nset timezone = 'UTC';\n{script}");
+        let script =
+            format!("{LIMITS} \\gset\nset row_security = off;\nset timezone = 'UTC';\n{script}");
         let command = [
             "/bin/sh", "-c", SCRIPT, "psql", self.user, database, &script,
         ];
@@ -171,6 +213,19 @@ impl Ask<'_> {
              where schemaname not in ('pg_catalog', 'information_schema')";
         let counts: Vec<u64> = self.rows(database, TABLES, Owner::Staging).await?;
         Ok(counts.iter().sum())
+    }
+
+    /// The tables of a database, each by a name that a later one of the same name does not get, nor the same with other
+    /// rows: a dump of rows alone fills what the service's image made.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(super) async fn identities(&self, database: &str) -> Result<BTreeSet<String>, Bad> {
+        const TABLES: &str = "select to_json(d.oid || '.' || c.oid || ' ' || pg_relation_size(c.oid)) from pg_catalog.pg_class c, pg_catalog.pg_database d \
+             where d.datname = current_database() and c.relkind in ('r', 'p') \
+             and c.relnamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'pg_toast'::regnamespace)";
+        let found: Vec<String> = self.rows(database, TABLES, Owner::Staging).await?;
+        Ok(found.into_iter().collect())
     }
 
     /// The time of the newest data, by the rehearsal's query.

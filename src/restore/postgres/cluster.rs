@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use postgres_protocol::password;
+
 use super::Ask;
 use crate::event::Owner;
 use crate::plan::model::Restore;
@@ -108,17 +110,22 @@ impl Existing {
         ask: &Ask<'_>,
         settings: &BTreeMap<String, String>,
     ) -> Result<(), Bad> {
-        let (Some(role), true) = (&self.role, settings.contains_key("POSTGRES_PASSWORD")) else {
+        let (Some(role), Some(plain)) = (&self.role, settings.get("POSTGRES_PASSWORD")) else {
             return Ok(());
         };
-        // Read from the environment by a shell of psql's own: no command line and no event shows it.
-        const ALTER: &str = r#"psql -X -q -w -v ON_ERROR_STOP=1 -v role="$2" -U "$1" -d postgres <<'SQL'
-\set password `printf %s "$PGPASSWORD"`
-alter role :"role" password :'password';
+        // The server may log what it is asked: it gets what it would store, and never the password. Before version 10 it
+        // cannot store the better kind.
+        let stored = if ask.version().await? >= 100_000 {
+            password::scram_sha_256(plain.as_bytes())
+        } else {
+            password::md5(plain.as_bytes(), role)
+        };
+        const ALTER: &str = r#"psql -X -q -w -v ON_ERROR_STOP=1 -v role="$2" -v stored="$3" -U "$1" -d postgres <<'SQL'
+alter role :"role" password :'stored';
 SQL
 "#;
         ask.tool
-            .script("psql", ALTER, &[ask.user, role], Owner::Staging)
+            .script("psql", ALTER, &[ask.user, role, &stored], Owner::Staging)
             .await?;
         Ok(())
     }

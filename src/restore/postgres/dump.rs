@@ -5,7 +5,7 @@
 //! messages, or the image has made roles that the backup makes too, all are heard and each has to be explained. The
 //! server is stopped cleanly before its volume is frozen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cluster::{self, Existing};
 use super::said::{self, Said, Speaker};
@@ -144,9 +144,9 @@ async fn of_database(
     );
     let there = ask.text("postgres", &exists, Owner::Staging).await?.trim() != "0";
     let before = if there {
-        ask.tables(database).await?
+        ask.identities(database).await?
     } else {
-        0
+        BTreeSet::new()
     };
     if !there {
         // From template0: nothing that the image added to template1 gets mixed with the backup.
@@ -172,20 +172,22 @@ async fn of_database(
         _ => return Err(crate::restore::not_built(&[job])),
     };
     let figure = run(ask, job, &command, &[]).await.map_err(|bad| {
-        if before > 0 && bad.owner == Owner::Backup && bad.reason.contains("already exists") {
+        if !before.is_empty() && bad.owner == Owner::Backup && bad.reason.contains("already exists") {
             return Bad {
                 owner: Owner::Stack,
                 ..bad.with_help(format!(
-                    "the service's image had made {before} tables in `{database}` before: a backup is restored into an empty database"
+                    "the service's image had made {} tables in `{database}` before: a backup is restored into an empty database",
+                    before.len()
                 ))
             };
         }
         bad
     })?;
-    let tables = ask.tables(database).await?;
+    let after = ask.identities(database).await?;
     // Tables that the image made are not what was backed up.
+    let made = after.difference(&before).count() as u64;
     let brought = job.facts.dump.as_ref().and_then(|dump| dump.tables);
-    if tables == 0 || brought == Some(0) {
+    if made == 0 || brought == Some(0) {
         return Err(Bad::new(
             Owner::Backup,
             format!(
@@ -198,7 +200,7 @@ async fn of_database(
         ));
     }
     let mut told = Told {
-        figure: Some(figures(tables, 1, figure)),
+        figure: Some(figures(made, 1, figure)),
         ..Told::default()
     };
     if let Some(query) = &job.restore.demands.data_as_of {
@@ -216,19 +218,19 @@ async fn of_cluster(
     let existing = Existing::look(ask, file, settings).await?;
     not_newer(ask, job, existing.server_version.as_deref()).await?;
     existing.make_room(ask, &job.restore.name).await?;
+    let before = of_all(ask, &ask.databases().await?).await?;
     let command = psql(ask.user, "postgres", file);
     let figure = run(ask, job, &command, &existing.messages).await?;
     existing.keep_password(ask, settings).await?;
     let databases = ask.databases().await?;
-    let mut tables = 0;
-    for database in &databases {
-        tables += ask.tables(database).await?;
-    }
+    // Tables that the image made are not what was backed up.
+    let after = of_all(ask, &databases).await?;
+    let tables = after.difference(&before).count() as u64;
     if tables == 0 {
         return Err(Bad::new(
             Owner::Backup,
             format!(
-                "{}: the restore ended without an error, but no database holds a table",
+                "{}: the restore ended without an error, but it brought no table into any database",
                 job.restore.name
             ),
         )
@@ -246,6 +248,15 @@ async fn of_cluster(
         told.as_of = Some(ask.as_of(&job.restore.name, database, query).await?);
     }
     Ok(told)
+}
+
+/// The tables of these databases.
+async fn of_all(ask: &Ask<'_>, databases: &[String]) -> Result<BTreeSet<String>, Bad> {
+    let mut all = BTreeSet::new();
+    for database in databases {
+        all.extend(ask.identities(database).await?);
+    }
+    Ok(all)
 }
 
 fn figures(tables: u64, databases: usize, more: Option<String>) -> String {
@@ -349,6 +360,8 @@ async fn run(
         Speaker::PgRestore => {
             counted(&said, &outcome).and_then(|()| said::judge(&said.errors, tolerated, ours))
         }
+        // Its exit code for a connection that was lost: what it heard before is not why.
+        Speaker::Psql if outcome.exit_code == 2 => Err(outcome.last_words()),
         // Whatever the file held, `psql` came to its end.
         Speaker::Psql if outcome.exit_code == 0 => said::judge(&said.errors, tolerated, ours),
         Speaker::Psql => Err(said.first().unwrap_or_else(|| outcome.last_words())),

@@ -128,6 +128,7 @@ async fn recover(
         .tool
         .environment
         .insert("PGHOST".to_owned(), RUN.to_owned());
+    cluster.tool.environment.extend([super::ask::options(None)]);
     let asked = ask(cluster, job, &lines, label.as_deref()).await;
     let stopped = cluster
         .as_server(&[

@@ -85,6 +85,11 @@ const KNOWN: &[Known] = &[
         help: "the server died: its log is in the run's folder, below logs/; often it lacks memory",
     },
     Known {
+        words: &["connection to server was lost"],
+        owner: Some(Owner::Staging),
+        help: "the server died or ended the connection: its log is in the run's folder, below logs/",
+    },
+    Known {
         words: &["terminating connection"],
         owner: Some(Owner::Staging),
         help: "the server ended the connection: its log is in the run's folder, below logs/",

@@ -10,9 +10,9 @@ use jiff::civil::DateTime;
 use serde::Deserialize;
 
 use super::settle::settle;
-use super::{CHECKED, RESTORED, STAGE, Told, Work, begins, failed, judge};
+use super::{CHECKED, Complaints, RESTORED, STAGE, Told, Work, begins, failed};
 use crate::engine::ExecOutcome;
-use crate::event::Owner;
+use crate::event::{Output, Owner};
 use crate::restore::{Toolbox, Trouble};
 use crate::staging::Bad;
 
@@ -196,35 +196,34 @@ async fn extract(tool: &Toolbox<'_>, work: &Work<'_>, archive: &Archive) -> Resu
     if !work.path.is_empty() {
         command.push(&path);
     }
-    let outcome = tool.run(&command).await?;
+    let mut said = Complaints::new(work.tolerate);
+    let outcome = tool
+        .seen(&command, None, |output, line| {
+            if output == Output::Stderr && is_warning(line.trim()) {
+                said.hear(line.trim().to_owned());
+            }
+        })
+        .await?;
     match outcome.exit_code {
-        0 => Ok(()),
+        // Nothing was warned of, and what is tolerated has to come.
+        0 => Complaints::new(work.tolerate).judge(&tool.source),
         // Since 1.4 warnings may have codes of their own, from 100 on.
         1 | 100..=127 if Trouble::of(&outcome).is_none() => {
-            let said = warnings(&outcome);
             if said.is_empty() {
                 return Err(refused(tool, "borg extract", &outcome));
             }
-            judge(&tool.source, &said, work.tolerate).map(|_| ())
+            said.judge(&tool.source)
         }
         _ => Err(refused(tool, "borg extract", &outcome)),
     }
 }
 
-/// The warnings about entries; that a pattern matched nothing shows in the result.
-fn warnings(outcome: &ExecOutcome) -> Vec<String> {
-    outcome
-        .stderr
-        .lines()
-        .map(str::trim)
-        .filter(|line| {
-            !line.is_empty()
-                && !line.starts_with("Warning: ")
-                && !line.starts_with("Do you want to continue?")
-                && !line.ends_with("never matched.")
-        })
-        .map(str::to_owned)
-        .collect()
+/// True for a warning about an entry; that a pattern matched nothing shows in the result.
+fn is_warning(line: &str) -> bool {
+    !line.is_empty()
+        && !line.starts_with("Warning: ")
+        && !line.starts_with("Do you want to continue?")
+        && !line.ends_with("never matched.")
 }
 
 /// Without a zone up to 1.4, where it is the container's, which is UTC.

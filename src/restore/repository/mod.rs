@@ -42,7 +42,7 @@ pub async fn restore(site: Site<'_>, volume: &VolumeFacts, job: Job<'_>) -> Resu
         _ => return Err(super::not_built(&[job])),
     };
     let password = password(site, repository)?;
-    let image = tool_image::ensure(&staging.ground, repository.image.as_deref()).await?;
+    let image = tool_image::of_job(&staging.ground, job).await?;
     let label = job.restore.volume().unwrap_or(&job.restore.name);
     let deadline = Deadline::of(site.limit, "limits.restore");
     let inbox = Inbox::fill(staging, label, &[job]).await?;
@@ -179,53 +179,90 @@ fn too_new(text: &str) -> bool {
     .any(|words| text.contains(words))
 }
 
-/// Judges what a tool said of entries that it could not restore completely. Those that the rehearsal tolerates have
-/// to come exactly so often; an attribute that the kernel refuses in a container says nothing of the backup; all the
-/// rest is missing in what was restored.
-fn judge(source: &str, said: &[String], tolerate: &[Tolerated]) -> Result<usize, Bad> {
-    for tolerated in tolerate {
-        let seen = said
-            .iter()
-            .filter(|line| **line == tolerated.message)
-            .count();
-        if seen as u64 != tolerated.count {
-            return Err(Bad::new(
-                Owner::Backup,
-                format!(
-                    "{source}: `{}` is tolerated {} times, and came {seen} times",
-                    tolerated.message, tolerated.count
-                ),
-            ));
+/// What a tool said of entries that it could not restore completely. It is heard line by line: of a long output only the
+/// end is kept, and what was lost of it would not be judged.
+struct Complaints<'a> {
+    tolerate: &'a [Tolerated],
+    /// How often each came that is tolerated.
+    came: Vec<u64>,
+    all: u64,
+    open: u64,
+    first: Option<String>,
+    /// The first that is more than an attribute.
+    worse: Option<String>,
+}
+
+impl<'a> Complaints<'a> {
+    fn new(tolerate: &'a [Tolerated]) -> Self {
+        Self {
+            tolerate,
+            came: vec![0; tolerate.len()],
+            all: 0,
+            open: 0,
+            first: None,
+            worse: None,
         }
     }
-    let open: Vec<&String> = said
-        .iter()
-        .filter(|line| !tolerate.iter().any(|tolerated| tolerated.message == **line))
-        .collect();
-    let Some(first) = open.first() else {
-        return Ok(said.len());
-    };
-    let worse = open.iter().find(|line| !is_attribute(line));
-    let (owner, line, help) = match worse {
-        Some(line) => (
-            Owner::Backup,
-            *line,
-            "look at this entry in the repository, or name the message in `tolerate:` if it does no harm",
-        ),
-        None => (
-            Owner::Staging,
-            *first,
-            "a container may not set this attribute, so it could not be judged; name the message in `tolerate:` if it does no harm",
-        ),
-    };
-    Err(Bad::new(
-        owner,
-        format!(
-            "{source}: {} entries were not restored completely: {line}",
-            open.len()
-        ),
-    )
-    .with_help(help))
+
+    fn hear(&mut self, line: String) {
+        self.all += 1;
+        let mut tolerated = false;
+        for (one, came) in self.tolerate.iter().zip(&mut self.came) {
+            if one.message == line {
+                *came += 1;
+                tolerated = true;
+            }
+        }
+        if tolerated {
+            return;
+        }
+        self.open += 1;
+        if self.worse.is_none() && !is_attribute(&line) {
+            self.worse = Some(line.clone());
+        }
+        self.first.get_or_insert(line);
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.all == 0
+    }
+
+    /// Judges them. Those that the rehearsal tolerates have to come exactly so often; an attribute that the kernel refuses
+    /// in a container says nothing of the backup; all the rest is missing in what was restored.
+    fn judge(self, source: &str) -> Result<(), Bad> {
+        for (tolerated, came) in self.tolerate.iter().zip(&self.came) {
+            if *came != tolerated.count {
+                return Err(Bad::new(
+                    Owner::Backup,
+                    format!(
+                        "{source}: `{}` is tolerated {} times, and came {came} times",
+                        tolerated.message, tolerated.count
+                    ),
+                ));
+            }
+        }
+        let (owner, line, help) = match (self.worse, self.first) {
+            (Some(line), _) => (
+                Owner::Backup,
+                line,
+                "look at this entry in the repository, or name the message in `tolerate:` if it does no harm",
+            ),
+            (None, Some(line)) => (
+                Owner::Staging,
+                line,
+                "a container may not set this attribute, so it could not be judged; name the message in `tolerate:` if it does no harm",
+            ),
+            (None, None) => return Ok(()),
+        };
+        Err(Bad::new(
+            owner,
+            format!(
+                "{source}: {} entries were not restored completely: {line}",
+                self.open
+            ),
+        )
+        .with_help(help))
+    }
 }
 
 /// True where a line says that the kernel refused an extended attribute or a flag.
@@ -244,8 +281,27 @@ fn is_attribute(line: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn lines(said: &[&str]) -> Vec<String> {
-        said.iter().map(|line| (*line).to_owned()).collect()
+    fn judge(said: &[&str], tolerate: &[Tolerated]) -> Result<(), Bad> {
+        let mut complaints = Complaints::new(tolerate);
+        said.iter()
+            .for_each(|line| complaints.hear((*line).to_owned()));
+        complaints.judge("restore x")
+    }
+
+    #[test]
+    fn a_complaint_before_a_flood_of_others_is_not_lost() {
+        let attribute = "srv/a: when setting extended attribute security.selinux: [Errno 1] Operation not permitted: 'srv/a'";
+        let missing = "ignoring error for /srv/up/a/1: ciphertext verification failed";
+        let mut said = vec![missing];
+        said.extend(std::iter::repeat_n(attribute, 100_000));
+        let tolerate = [Tolerated {
+            message: attribute.to_owned(),
+            count: 100_000,
+        }];
+        let bad = judge(&said, &tolerate).expect_err("an entry is missing");
+        assert_eq!(bad.owner, Owner::Backup);
+        assert!(bad.reason.contains(missing), "{bad}");
+        assert!(judge(&said[1..], &tolerate).is_ok());
     }
 
     #[test]
@@ -276,7 +332,7 @@ mod tests {
                 Some(Owner::Staging),
             ),
         ] {
-            let judged = judge("restore x", &lines(&said), &tolerated);
+            let judged = judge(&said, &tolerated);
             assert_eq!(judged.err().map(|bad| bad.owner), expected, "{said:?}");
         }
     }

@@ -7,8 +7,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::settle::settle;
-use super::{CHECKED, RESTORED, STAGE, Told, Work, begins, failed, judge};
-use crate::engine::ExecOutcome;
+use super::{CHECKED, Complaints, RESTORED, STAGE, Told, Work, begins, failed};
 use crate::event::{EventKind, Owner, Stage};
 use crate::restore::{Toolbox, Trouble};
 use crate::staging::Bad;
@@ -121,7 +120,7 @@ async fn snapshots(tool: &Toolbox<'_>, work: &Work<'_>) -> Result<Vec<Snapshot>,
         "latest" => command.extend(["--latest", "1"]),
         id => command.push(id),
     }
-    let outcome = tool.run(&command).await?;
+    let outcome = tool.whole(&command).await?;
     if outcome.exit_code != 0 {
         return Err(failed(tool, "restic snapshots", &outcome, &TELLING, HELP));
     }
@@ -199,8 +198,12 @@ async fn extract(tool: &Toolbox<'_>, work: &Work<'_>, snapshot: &Snapshot) -> Re
     }
     let recorder = &tool.staging.ground.recorder;
     let what = format!("{}: restore", tool.source);
+    let mut said = Complaints::new(work.tolerate);
     let outcome = tool
         .seen(&command, None, |_, line| {
+            if let Some(complaint) = complaint(line) {
+                said.hear(complaint);
+            }
             if let Some((done, total)) = progress(line) {
                 recorder.emit(EventKind::Progress {
                     stage: Stage::Restore,
@@ -212,14 +215,14 @@ async fn extract(tool: &Toolbox<'_>, work: &Work<'_>, snapshot: &Snapshot) -> Re
             }
         })
         .await?;
-    let said = complaints(&outcome);
     if outcome.exit_code == 0 && said.is_empty() {
-        return Ok(());
+        // What is tolerated has to come.
+        return said.judge(&tool.source);
     }
     if Trouble::of(&outcome).is_some() || said.is_empty() {
         return Err(failed(tool, "restic restore", &outcome, &TELLING, HELP));
     }
-    judge(&tool.source, &said, work.tolerate).map(|_| ())
+    said.judge(&tool.source)
 }
 
 /// A path as a pattern that matches only itself.
@@ -244,20 +247,16 @@ fn progress(line: &str) -> Option<(u64, u64)> {
     ))
 }
 
-/// What was said of single entries, in the words of all versions: `ignoring error for /a: ...`.
-fn complaints(outcome: &ExecOutcome) -> Vec<String> {
-    let text = format!("{}\n{}", outcome.stdout, outcome.stderr);
-    let lines = text.lines().filter_map(|line| {
-        if line.starts_with("ignoring error for ") {
-            return Some(line.trim_end().to_owned());
-        }
-        let told: serde_json::Value = serde_json::from_str(line).ok()?;
-        (told["message_type"] == "error").then_some(())?;
-        let item = told["item"].as_str().unwrap_or_default();
-        let message = told["error"]["message"].as_str().unwrap_or_default();
-        Some(format!("ignoring error for {item}: {message}"))
-    });
-    lines.collect()
+/// What a line says of a single entry, in the words of all versions: `ignoring error for /a: ...`.
+fn complaint(line: &str) -> Option<String> {
+    if line.starts_with("ignoring error for ") {
+        return Some(line.trim_end().to_owned());
+    }
+    let told: serde_json::Value = serde_json::from_str(line).ok()?;
+    (told["message_type"] == "error").then_some(())?;
+    let item = told["item"].as_str().unwrap_or_default();
+    let message = told["error"]["message"].as_str().unwrap_or_default();
+    Some(format!("ignoring error for {item}: {message}"))
 }
 
 #[cfg(test)]
@@ -318,18 +317,15 @@ mod tests {
         assert_eq!(progress(status), Some((260_000, 1_000_000)));
         assert_eq!(progress("restoring <Snapshot 3b1c284f of [/srv/up]>"), None);
         assert_eq!(pattern("srv/a*[b]"), r"/srv/a\*\[b\]");
+        assert_eq!(complaint("Fatal: There were 1 errors"), None);
+        assert_eq!(complaint(status), None);
         for said in [
             "ignoring error for /srv/up/a/1: ciphertext verification failed",
             r#"{"message_type":"error","error":{"message":"ciphertext verification failed"},"during":"restore","item":"/srv/up/a/1"}"#,
         ] {
-            let outcome = ExecOutcome {
-                exit_code: 1,
-                stdout: String::new(),
-                stderr: format!("{said}\nFatal: There were 1 errors\n"),
-            };
             assert_eq!(
-                complaints(&outcome),
-                ["ignoring error for /srv/up/a/1: ciphertext verification failed"]
+                complaint(said).as_deref(),
+                Some("ignoring error for /srv/up/a/1: ciphertext verification failed")
             );
         }
     }

@@ -19,7 +19,23 @@ pub(super) struct Db<'a> {
     file: String,
 }
 
+/// Counts the rows of a query and writes the first of them. A pipe would hide the exit code.
+const ROWS: &str = r#"
+{ sqlite3 -batch -bail "$db" "$sql" 2>/tmp/rows.err || echo $? > /tmp/rows.code; } |
+  awk 'NR == 1 { print "row " substr($0, 1, 500) } END { printf "rows %.0f\n", NR }'
+cat /tmp/rows.err >&2
+if [ -s /tmp/rows.code ]; then code=$(cat /tmp/rows.code); rm /tmp/rows.code; exit "$code"; fi
+"#;
+
+/// What a query answered.
+pub(super) struct Rows {
+    pub(super) count: u64,
+    pub(super) first: Option<String>,
+    pub(super) outcome: ExecOutcome,
+}
+
 /// What `PRAGMA integrity_check` says.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Integrity {
     Holds,
     Broken(String),
@@ -35,10 +51,10 @@ impl<'a> Db<'a> {
         }
     }
 
-    /// Runs SQL to its first error.
+    /// Runs SQL to its first error; its answer is whole.
     pub(super) async fn run(&self, sql: &str) -> Result<ExecOutcome, Bad> {
         self.tool
-            .run(&["sqlite3", "-batch", "-bail", &self.file, sql])
+            .whole(&["sqlite3", "-batch", "-bail", &self.file, sql])
             .await
     }
 
@@ -55,7 +71,7 @@ impl<'a> Db<'a> {
     pub(super) async fn script(&self, script: &str, sql: &str) -> Result<ExecOutcome, Bad> {
         let script = format!("db=$1 sql=$2\n{script}");
         self.tool
-            .run(&["/bin/sh", "-e", "-c", &script, "sqlite3", &self.file, sql])
+            .whole(&["/bin/sh", "-e", "-c", &script, "sqlite3", &self.file, sql])
             .await
     }
 
@@ -77,29 +93,35 @@ impl<'a> Db<'a> {
 
     pub(super) async fn integrity(&self) -> Result<Integrity, Bad> {
         let outcome = self.run("pragma integrity_check").await?;
-        let said = outcome.stdout.trim();
-        if outcome.exit_code == 0 && said == "ok" {
-            return Ok(Integrity::Holds);
+        if let Some(judged) = integrity(&outcome) {
+            return Ok(judged);
         }
-        let lines: Vec<&str> = said.lines().chain(outcome.stderr.lines()).collect();
-        if let Some(why) = lines.iter().find(|line| only_the_application(line)) {
-            return Ok(Integrity::CannotTell(format!(
-                "integrity_check needs what only the application has: {why}"
-            )));
+        let bad = self.failed(&outcome);
+        match bad.owner {
+            Owner::Backup => Ok(Integrity::Broken(bad.reason)),
+            _ => Err(bad),
         }
-        if said.is_empty() {
-            let bad = self.failed(&outcome);
-            return match bad.owner {
-                Owner::Backup => Ok(Integrity::Broken(bad.reason)),
-                _ => Err(bad),
-            };
+    }
+
+    /// How many rows a query has, and the first of them: there may be as many as the tables have.
+    pub(super) async fn rows(&self, sql: &str) -> Result<Rows, Bad> {
+        let outcome = self.script(ROWS, sql).await?;
+        let mut lines = outcome.stdout.lines();
+        let count = lines.next_back();
+        let count = count.and_then(|line| line.strip_prefix("rows ")?.parse().ok());
+        if outcome.exit_code == 0 && count.is_none() {
+            return Err(Bad::new(
+                Owner::Engine,
+                format!("{}: the rows of a query were not counted", self.tool.source),
+            ));
         }
-        let first: Vec<&str> = lines.iter().take(3).copied().collect();
-        Ok(Integrity::Broken(format!(
-            "{}{}",
-            first.join(" | "),
-            if lines.len() > 3 { " | ..." } else { "" }
-        )))
+        Ok(Rows {
+            count: count.unwrap_or(0),
+            first: lines
+                .next()
+                .map(|line| line.trim_start_matches("row ").to_owned()),
+            outcome,
+        })
     }
 
     /// How many rows each table has, by a full scan.
@@ -150,6 +172,35 @@ impl<'a> Db<'a> {
     }
 }
 
+/// What an integrity check said; `None` where it ended without a word about the file. A defect counts also where other
+/// parts of the file could not be looked at.
+fn integrity(outcome: &ExecOutcome) -> Option<Integrity> {
+    let said = outcome.stdout.lines().map(str::trim);
+    let said: Vec<&str> = said.filter(|line| !line.is_empty()).collect();
+    if outcome.exit_code == 0 && said == ["ok"] {
+        return Some(Integrity::Holds);
+    }
+    let defects: Vec<&str> = said
+        .iter()
+        .copied()
+        .filter(|line| !only_the_application(line) && *line != "ok")
+        .collect();
+    if !defects.is_empty() {
+        let first = defects.iter().take(3).copied().collect::<Vec<_>>();
+        let more = if defects.len() > 3 {
+            format!(" | ... ({} lines)", defects.len())
+        } else {
+            String::new()
+        };
+        return Some(Integrity::Broken(format!("{}{more}", first.join(" | "))));
+    }
+    let mut lines = said.into_iter().chain(outcome.stderr.lines());
+    let why = lines.find(|line| only_the_application(line))?;
+    Some(Integrity::CannotTell(format!(
+        "integrity_check needs what only the application has: {why}"
+    )))
+}
+
 /// Collations, functions and modules that an application brings with it.
 fn only_the_application(said: &str) -> bool {
     [
@@ -157,6 +208,7 @@ fn only_the_application(said: &str) -> bool {
         "no such function",
         "no such module",
         "unknown tokenizer",
+        "no such tokenizer",
     ]
     .iter()
     .any(|words| said.to_lowercase().contains(words))
@@ -181,6 +233,42 @@ fn owner(said: &str) -> Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_line_of_an_integrity_check_counts() {
+        let outcome = |exit_code, stdout: &str, stderr: &str| ExecOutcome {
+            exit_code,
+            stdout: stdout.to_owned(),
+            stderr: stderr.to_owned(),
+        };
+        let broken = |said: &str| Some(Integrity::Broken(said.to_owned()));
+        let lacks = "no such collation sequence: icu_de";
+        assert_eq!(integrity(&outcome(0, "ok\n", "")), Some(Integrity::Holds));
+        // The defect stands first, before what would hide it.
+        for said in [
+            "row 3 missing from index i\nno such tokenizer: icu\n",
+            "no such function: f\nrow 3 missing from index i\n",
+        ] {
+            let judged = integrity(&outcome(0, said, ""));
+            assert_eq!(judged, broken("row 3 missing from index i"), "{said}");
+        }
+        let long = format!("row 1 missing\n{}", "no such function: f\n".repeat(100_000));
+        let judged = integrity(&outcome(0, &long, ""));
+        assert_eq!(judged, broken("row 1 missing"));
+        let many = "row missing\n".repeat(100);
+        let judged = integrity(&outcome(0, &many, ""));
+        assert!(
+            matches!(&judged, Some(Integrity::Broken(why)) if why.ends_with("(100 lines)")),
+            "{judged:?}"
+        );
+        assert!(matches!(
+            integrity(&outcome(1, "", lacks)),
+            Some(Integrity::CannotTell(_))
+        ));
+        // An "ok" of a tool that failed, and silence, are no answers.
+        assert_eq!(integrity(&outcome(1, "ok\n", "Error: malformed")), None);
+        assert_eq!(integrity(&outcome(0, "", "")), None);
+    }
 
     #[test]
     fn a_bad_file_is_told_from_what_only_the_application_has() {

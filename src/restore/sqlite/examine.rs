@@ -62,7 +62,7 @@ async fn climb(subject: Subject<'_>) -> Result<Vec<Finding>, Bad> {
         ));
     };
     let staging = subject.site.staging;
-    let image = tool_image::ensure(&staging.ground, None).await?;
+    let image = tool_image::of_job(&staging.ground, subject.job).await?;
     let tool = Toolbox::open(
         staging,
         &crate::state::slug(&format!("examine-sqlite-{}", restore.name)),
@@ -77,6 +77,7 @@ async fn climb(subject: Subject<'_>) -> Result<Vec<Finding>, Bad> {
     )
     .await?;
     let db = Db::of(&tool, to);
+    // Each rung has its own end, so the container is closed in any case.
     let findings = vec![
         timed(Rung::Readable, readable(&db)).await,
         timed(Rung::Indexes, indexes(&db)).await,
@@ -176,7 +177,8 @@ async fn sequences(db: &Db<'_>) -> Result<Seen, Bad> {
 
 async fn constraints(db: &Db<'_>, subject: Subject<'_>) -> Result<Seen, Bad> {
     let mut wrong = Vec::new();
-    let outcome = db.run("pragma foreign_key_check").await?;
+    let breaches = db.rows("pragma foreign_key_check").await?;
+    let outcome = breaches.outcome;
     if outcome.exit_code != 0 {
         let said = outcome.last_words();
         if said.contains("foreign key mismatch") {
@@ -187,19 +189,19 @@ async fn constraints(db: &Db<'_>, subject: Subject<'_>) -> Result<Seen, Bad> {
         }
         return Err(db.failed(&outcome));
     }
-    let breaches: Vec<&str> = outcome.stdout.lines().collect();
-    if let Some(first) = breaches.first() {
+    if let Some(first) = &breaches.first {
         let mut parts = first.split('|');
         let (table, row) = (parts.next().unwrap_or(first), parts.next().unwrap_or("?"));
         let parent = parts.next().unwrap_or("?");
         wrong.push(format!(
             "{} rows refer to nothing, the first is row {row} of `{table}`, which refers to `{parent}`",
-            breaches.len()
+            breaches.count
         ));
     }
     let invariants = &subject.job.restore.demands.invariants;
     for invariant in invariants {
-        let outcome = db.run(&invariant.query).await?;
+        let rows = db.rows(&invariant.query).await?;
+        let outcome = rows.outcome;
         if outcome.exit_code != 0 {
             let said = outcome.last_words();
             return Ok(Seen::Unknown(
@@ -207,12 +209,10 @@ async fn constraints(db: &Db<'_>, subject: Subject<'_>) -> Result<Seen, Bad> {
                 Some("an invariant is a query of which each row is a breach".to_owned()),
             ));
         }
-        let rows: Vec<&str> = outcome.stdout.lines().collect();
-        if let Some(first) = rows.first() {
+        if let Some(first) = rows.first {
             wrong.push(format!(
                 "`{}` has {} breaches, the first is `{first}`",
-                invariant.name,
-                rows.len()
+                invariant.name, rows.count
             ));
         }
     }

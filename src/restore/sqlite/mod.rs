@@ -56,7 +56,7 @@ pub async fn restore(site: Site<'_>, volume: &VolumeFacts, job: Job<'_>) -> Resu
         Some(wal) => judge_wal(job, wal).await?,
         None => None,
     };
-    let image = tool_image::ensure(&staging.ground, None).await?;
+    let image = tool_image::of_job(&staging.ground, job).await?;
     let mounts = vec![VolumeAt {
         volume: volume.name.clone(),
         target: MOUNT.to_owned(),

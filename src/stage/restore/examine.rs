@@ -11,10 +11,10 @@ use super::group::Group;
 use super::{Run, TOLD, blueprint, job, site};
 use crate::check::ladder::{Finding, Rung, Seen, not_run};
 use crate::event::{Case, CaseStatus, Mode, Owner, Stage};
-use crate::plan::model::{Restore, Target};
-use crate::restore::{Job, Site, Subject, Trouble, at_rest, examine};
+use crate::plan::model::{Family, Restore, Target};
+use crate::restore::{self, Job, Site, Subject, Trouble, at_rest, examine};
 use crate::stage::run::{not_passed, passed};
-use crate::staging::{Bad, Blueprint, Generation, OneShots, StartError};
+use crate::staging::{Bad, Blueprint, Generation, OneShots, StartError, Why};
 use crate::state::Frozen;
 
 /// The name of a rung's test case.
@@ -124,13 +124,8 @@ pub(super) async fn findings(run: &Run, exhibit: Exhibit<'_>) -> Result<Vec<Vec<
         Ok(generation) => (generation, Ok(())),
         // The same service started on the same image to be restored into: what differs is the data.
         Err((generation, error)) => {
-            let bad = not_started(&error);
-            let is_image = |(job, _): &(Job<'_>, _)| matches!(job.restore.into, Target::Image(_));
-            if exhibit.jobs.iter().any(is_image) {
-                (generation, Err(without_program(bad)))
-            } else {
-                (generation, Err(bad))
-            }
+            let bad = not_started(&error, &exhibit.jobs);
+            (generation, Err(bad))
         }
     };
     let seconds = begun.elapsed().as_secs_f64();
@@ -140,37 +135,39 @@ pub(super) async fn findings(run: &Run, exhibit: Exhibit<'_>) -> Result<Vec<Vec<
     found
 }
 
-/// Of a service whose image is a backup: a program that is not there may be the stack's mistake as well as the backup's
-/// lack.
-fn without_program(bad: Bad) -> Bad {
-    let words = [
-        "executable file not found",
-        "no such file or directory",
-        "exit code 127",
-    ];
-    if !words.iter().any(|words| bad.reason.contains(words)) {
-        return bad;
+/// That a server does not start on what was restored. It started on the same image to be restored into, so the data is
+/// at fault, unless it lacked memory, room or time. A Redis answers its health check only when it has loaded its data;
+/// one that cannot load it ends.
+fn not_started(error: &StartError, jobs: &[(Job<'_>, BTreeMap<String, String>)]) -> Bad {
+    let redis = jobs
+        .iter()
+        .any(|(job, _)| job.restore.method.family() == Family::Redis);
+    let unhealthy = if redis { Owner::Staging } else { Owner::Backup };
+    let operation = "start on what was restored";
+    let bad = restore::not_started(error, Owner::Backup, unhealthy, operation);
+    // Of a service whose image is a backup: a program that is not there may be the stack's mistake as well as the
+    // backup's lack.
+    let is_image = jobs
+        .iter()
+        .any(|(job, _)| matches!(job.restore.into, Target::Image(_)));
+    if is_image && without_program(error) {
+        return Bad {
+            owner: Owner::Staging,
+            ..bad.with_help(
+                "the backup does not have what the service's `command` names: correct the stack, or look at what was backed up",
+            )
+        };
     }
-    Bad {
-        owner: Owner::Staging,
-        ..bad.with_help(
-            "the backup does not have what the service's `command` names: correct the stack, or look at what was backed up",
-        )
-    }
+    bad
 }
 
-/// That a server does not start on what was restored. It started on the same image to be restored into, so the data is
-/// at fault, unless it lacked memory, room or time.
-fn not_started(error: &StartError) -> Bad {
-    let bad = Bad::start(error, Owner::Backup);
-    let killed = bad.reason.contains("killed for its memory");
-    match Trouble::in_log(&bad.reason).or(killed.then_some(Trouble::OutOfMemory)) {
-        Some(trouble) => trouble.bad("start on what was restored", "the server", &bad.reason),
-        None if bad.reason.contains("(limits.start)") => Bad {
-            owner: Owner::Staging,
-            ..bad.with_help("raise `limits.start`: a server that loads or recovers its data takes longer to start")
-        },
-        None => bad,
+fn without_program(error: &StartError) -> bool {
+    const SAID: [&str; 2] = ["executable file not found", "no such file or directory"];
+    match error {
+        StartError::Service { why, log, .. } => {
+            *why == (Why::Ended { exit_code: 127 }) || SAID.iter().any(|said| log.contains(said))
+        }
+        StartError::Engine(error) => SAID.iter().any(|said| error.cause.contains(said)),
     }
 }
 
@@ -209,6 +206,14 @@ async fn climb(
             findings.extend(examine(*subject).await);
         }
     }
+    if let (Ok(()), Some(server)) = (start, generation.services.first())
+        && found.iter().flatten().any(went_wrong)
+        && let (Some(trouble), _) = Trouble::befell(site.staging, server).await
+    {
+        for finding in found.iter_mut().flatten() {
+            explain(finding, trouble);
+        }
+    }
     if start.is_ok() {
         site.staging.stop(generation).await?;
         for (subject, findings) in subjects.iter().zip(&mut found) {
@@ -216,6 +221,21 @@ async fn climb(
         }
     }
     Ok(found)
+}
+
+const fn went_wrong(finding: &Finding) -> bool {
+    match finding.seen {
+        Seen::Broken(_) | Seen::Unknown(..) => true,
+        Seen::Holds(_) | Seen::Skipped(_) => false,
+    }
+}
+
+/// A server that met something else has shown nothing of the data.
+fn explain(finding: &mut Finding, trouble: Trouble) {
+    if let Seen::Broken(said) | Seen::Unknown(said, _) = &finding.seen {
+        let bad = trouble.bad("examine what was restored", "the server", said);
+        finding.seen = Seen::Unknown(bad.reason, bad.help);
+    }
 }
 
 /// What the restore of a member told for later examinations.

@@ -16,6 +16,13 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// What is made for it while it is restored is named and labelled by this: a service and a volume may have the
+    /// same name.
+    pub(super) fn part(&self) -> String {
+        let first = self.members.iter().min().copied().unwrap_or_default();
+        format!("restore-{first}")
+    }
+
     /// The service or volume that it fills.
     pub(super) fn label(&self) -> String {
         match &self.target {
@@ -80,7 +87,9 @@ pub(super) fn key(run: &Run, group: &Group) -> Result<BaseKey, Bad> {
         let demands = &restore.demands;
         // Facts of a base go by the restore's name.
         parts.push(restore.name.clone());
-        parts.push(format!("{:?}", restore.method));
+        parts.push(format!("{:?}", restore.method.without_image()));
+        // By what it is, not by what it is called: a tag moves.
+        parts.push(run.tools.get(member).cloned().unwrap_or_default());
         parts.push(format!(
             "{:?}",
             (&demands.data_as_of, &demands.database, &demands.tolerate)

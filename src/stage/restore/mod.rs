@@ -13,9 +13,10 @@ use std::time::Instant;
 use futures_util::StreamExt as _;
 
 use group::{Group, groups};
-use obtain::{Obtained, obtain, reused};
+use obtain::{Obtained, obtain};
 
 pub(super) use obtain::{cached, intact};
+pub(super) use prove::sweep as sweep_damaged;
 
 use super::Bad;
 use super::run::{Run, passed};
@@ -123,6 +124,7 @@ fn tell(run: &Run, member: usize, base: &Base, reused: bool) {
         seconds: seconds.and_then(|text| text.parse().ok()).unwrap_or(0.0),
         as_of: age::of(restore, facts, &base.facts).map(|age| age.as_of),
         reused,
+        base: Some(base.key.as_str().to_owned()),
     });
 }
 
@@ -141,28 +143,24 @@ fn tell_of_image(run: &Run, member: usize) -> Result<(), Bad> {
     let Some(imported) = run.imported.get(&member) else {
         return Ok(());
     };
-    if imported.reused {
-        reused(run, restore);
+    let (figure, seconds) = if imported.reused {
+        ("an identical earlier restore is used again".to_owned(), 0.0)
     } else {
-        let name = examine::name(restore, Rung::Restores);
-        let figure = format!("imported as {}", crate::restore::rootfs::reference(facts));
-        run.case(
-            Stage::Restore,
-            passed(Stage::Restore, name, imported.seconds, Some(figure)),
-        );
-    }
+        let reference = crate::restore::rootfs::reference(facts);
+        (format!("imported as {reference}"), imported.seconds)
+    };
+    let name = examine::name(restore, Rung::Restores);
+    let case = passed(Stage::Restore, name, seconds, Some(figure));
+    run.case(Stage::Restore, case);
     let told = BTreeMap::new();
     run.recorder.emit(EventKind::BackupRestored {
         restore: restore.name.clone(),
         format: facts.format.name().to_owned(),
         size: facts.size,
-        seconds: if imported.reused {
-            0.0
-        } else {
-            imported.seconds
-        },
+        seconds,
         as_of: age::of(restore, facts, &told).map(|age| age.as_of),
         reused: imported.reused,
+        base: None,
     });
     age::judge(run, member, &told)
 }
@@ -180,6 +178,7 @@ fn job(run: &Run, member: usize) -> Job<'_> {
         restore: &run.order.plan.restores[member],
         facts: &run.backups[member],
         source: run.sources.get(&member),
+        image: run.tools.get(&member).map(String::as_str),
     }
 }
 

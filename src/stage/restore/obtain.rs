@@ -1,15 +1,18 @@
 //! A group's base: found, waited for, or restored.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
 
 use super::examine;
 use super::group::{Group, key, keys, volumes_of};
 use super::{AS_OF, SECONDS, TOLD, blueprint, job, site};
 use crate::check::ladder::Rung;
-use crate::engine::VolumeFacts;
+use crate::engine::{Resource, VolumeFacts};
 use crate::event::{CaseStatus, Owner, Stage};
 use crate::plan::model::{Restore, Target};
-use crate::restore::{Ended, Job, Told, Trouble};
+use crate::restore::{Ended, Job, Site, Told};
 use crate::stage::run::{Run, not_passed, passed};
 use crate::staging::Bad;
 use crate::state::{Base, BaseKey, Claim, Frozen, Obtain};
@@ -49,10 +52,11 @@ pub(super) async fn obtain(
     let key = key(run, group)?;
     let claim = match claim(run, &key, group.members.len()).await? {
         Obtain::Ready(base) => {
+            let mut bad = None;
             for member in &group.members {
-                reused(run, &restores[*member]);
+                super::worst(&mut bad, reused(run, &restores[*member], &base));
             }
-            return Ok(Obtained { base, reused: true });
+            return bad.map_or(Ok(Obtained { base, reused: true }), Err);
         }
         Obtain::Restore(claim) => claim,
     };
@@ -103,26 +107,87 @@ async fn make(
     key: &BaseKey,
     claim: &Claim,
 ) -> Result<Base, Bad> {
-    let (volumes, told) = match &group.target {
-        Target::Volume(volume) => fill_volume(run, key, volume, &group.members).await?,
+    let part = group.part();
+    let staging = run.staging()?.part(&part);
+    let site = Site {
+        staging: &staging,
+        ..site(run)?
+    };
+    let mut logged = false;
+    let filled = match &group.target {
+        Target::Volume(volume) => fill_volume(run, site, key, volume, &group.members).await,
         Target::Service(service) | Target::Image(service) => {
-            fill_service(run, key, service, group).await?
+            fill_service(run, site, key, service, group, &mut logged).await
         }
     };
+    // Now, and not at the run's end: the copies of the backups take as much room as what was made of them. What a stage
+    // that was broken off leaves is found by the run's label.
+    let cleared = clear(run, &part, filled.is_err() && !logged).await;
+    let (volumes, told) = match filled {
+        Ok(filled) => filled,
+        Err(bad) => {
+            // What keeps half a restore from being removed is said by the teardown, which tries again.
+            if cleared.is_ok() {
+                let _ = staging.bases.give_up(key).await;
+            }
+            return Err(bad);
+        }
+    };
+    cleared?;
     let facts = facts_of(restores, &group.members, told);
     let bases = &run.staging()?.bases;
     Ok(bases.seal(key, volumes, facts, claim.begun).await?)
+}
+
+/// Removes what the restores of one group have in the engine besides the base's volumes. The logs of their containers are
+/// evidence where they failed: those are saved first, unless the restore gave the server's log itself.
+async fn clear(run: &Run, part: &str, save: bool) -> Result<(), Bad> {
+    let ground = run.ground()?;
+    let left = ground
+        .engine
+        .resources_of_part(ground.names.run(), part)
+        .await?;
+    for resource in &left {
+        let Resource::Container(name) = resource else {
+            continue;
+        };
+        // A log that cannot be read or kept must not hide what the restore said.
+        if save && let Ok(log) = ground.engine.container_log(name, None).await {
+            let prefix = ground.names.part(part).of("");
+            let own = name.strip_prefix(&prefix).unwrap_or(name);
+            keep_log(run, own, &log).await;
+        }
+    }
+    Ok(ground.engine.remove_resources(left).await?)
+}
+
+/// Writes a log below the run's folder, behind what a tool of the same name has written. That it cannot be kept must not
+/// hide what the restore said.
+async fn keep_log(run: &Run, name: &str, log: &str) {
+    if log.trim().is_empty() {
+        return;
+    }
+    let folder = run.order.dir.join("logs");
+    if tokio::fs::create_dir_all(&folder).await.is_err() {
+        return;
+    }
+    let mut options = tokio::fs::OpenOptions::new();
+    options.create(true).append(true);
+    if let Ok(mut file) = options.open(folder.join(format!("{name}.log"))).await {
+        let _ = file.write_all(log.as_bytes()).await;
+        let _ = file.flush().await;
+    }
 }
 
 type Filled = (BTreeMap<String, VolumeFacts>, Vec<(Told, f64)>);
 
 async fn fill_volume(
     run: &Run,
+    site: Site<'_>,
     key: &BaseKey,
     volume: &str,
     members: &[usize],
 ) -> Result<Filled, Bad> {
-    let site = site(run)?;
     let into = site.staging.bases.open(key, volume).await?;
     let mut told = Vec::new();
     for member in members {
@@ -136,11 +201,12 @@ async fn fill_volume(
 
 async fn fill_service(
     run: &Run,
+    site: Site<'_>,
     key: &BaseKey,
     service: &str,
     group: &Group,
+    logged: &mut bool,
 ) -> Result<Filled, Bad> {
-    let site = site(run)?;
     let blueprint = blueprint(run, service)?;
     let mut volumes = BTreeMap::new();
     for name in volumes_of(run, group)? {
@@ -161,21 +227,11 @@ async fn fill_service(
         .collect();
     let made = crate::restore::into_service(site, blueprint, &volumes, &jobs).await?;
     if let Some(log) = &made.log {
-        let folder = run.order.dir.join("logs");
-        // The log is evidence; that it cannot be kept must not hide what the restore said.
-        if tokio::fs::create_dir_all(&folder).await.is_ok() {
-            let _ = tokio::fs::write(folder.join(format!("restore-{service}.log")), log).await;
-        }
+        keep_log(run, &format!("restore-{service}"), log).await;
+        *logged = true;
     }
     let mut told = Vec::new();
-    for (job, mut ended) in jobs.iter().zip(made.ended) {
-        if let (Err(bad), Some(trouble)) =
-            (&ended.result, made.log.as_deref().and_then(Trouble::in_log))
-        {
-            let operation = format!("restore {}", job.restore.name);
-            let said = format!("its server's log says so; the tool said: {}", bad.reason);
-            ended.result = Err(trouble.bad(&operation, "the server", &said));
-        }
+    for (job, ended) in jobs.iter().zip(made.ended) {
         told.push(report(run, job.restore, ended)?);
     }
     if told.len() < jobs.len() {
@@ -207,7 +263,8 @@ fn facts_of(
     facts
 }
 
-async fn within<T>(
+/// What a restore comes to within `limits.restore`.
+pub(super) async fn within<T>(
     run: &Run,
     restore: &Restore,
     work: impl Future<Output = Result<T, Bad>>,
@@ -219,11 +276,40 @@ async fn within<T>(
     })
 }
 
-/// Says that an identical earlier restore serves.
-pub(super) fn reused(run: &Run, restore: &Restore) {
-    let figure = Some("an identical earlier restore is used again".to_owned());
+/// Says that an identical earlier restore serves, unless it took longer than a restore may take today: restored anew it
+/// would fail.
+fn reused(run: &Run, restore: &Restore, base: &Base) -> Result<(), Bad> {
+    let took = base.facts.get(&format!("{SECONDS}{}", restore.name));
+    // A base that does not say it of each of its restores says it of all together.
+    let took = took
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(base.seconds);
     let name = examine::name(restore, Rung::Restores);
-    run.case(Stage::Restore, passed(Stage::Restore, name, 0.0, figure));
+    let Some(bad) = too_slow(&restore.name, took, run.order.plan.limits.restore) else {
+        let figure = format!("an identical earlier restore is used again; it took {took:.1} s");
+        let case = passed(Stage::Restore, name, 0.0, Some(figure));
+        run.case(Stage::Restore, case);
+        return Ok(());
+    };
+    let mut case = not_passed(Stage::Restore, name, CaseStatus::Failed, 0.0, &bad.reason);
+    case.location = Some(restore.location.to_string());
+    run.case(Stage::Restore, case);
+    Err(bad)
+}
+
+/// That an earlier restore took longer than the limit is today.
+fn too_slow(restore: &str, took: f64, limit: Duration) -> Option<Bad> {
+    (took > limit.as_secs_f64()).then(|| {
+        Bad::new(
+            Owner::Backup,
+            format!(
+                "the restore of {restore} took {took:.1} s when it was restored, more than {} s (limits.restore); \
+                 its base is not used",
+                limit.as_secs_f64()
+            ),
+        )
+        .with_help("raise the limit if a restore may take that long: it is the time that production would be down")
+    })
 }
 
 fn report(run: &Run, restore: &Restore, ended: Ended) -> Result<(Told, f64), Bad> {
@@ -248,6 +334,29 @@ fn report(run: &Run, restore: &Restore, ended: Ended) -> Result<(Told, f64), Bad
             case.location = Some(restore.location.to_string());
             run.case(Stage::Restore, case);
             Err(bad)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_is_held_to_the_limit_of_today() {
+        let seconds = Duration::from_secs;
+        for (took, limit, fails) in [
+            (9.9, seconds(10), false),
+            (10.0, seconds(10), false),
+            (10.1, seconds(10), true),
+            (0.6, Duration::from_millis(500), true),
+        ] {
+            let bad = too_slow("db/site", took, limit);
+            assert_eq!(bad.is_some(), fails, "{took} s within {limit:?}");
+            if let Some(bad) = bad {
+                assert_eq!(bad.owner, Owner::Backup);
+                assert!(bad.reason.contains(&format!("took {took:.1} s")), "{bad}");
+            }
         }
     }
 }

@@ -2,15 +2,17 @@
 //! bad. A check that lets one of them pass has shown nothing, and makes the run invalid.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::examine::{Exhibit, findings};
 use super::group::{Group, volumes_of};
+use super::obtain::within;
 use super::{Run, blueprint, job, site};
 use crate::backup::damage::{Damage, Damaged, damage};
 use crate::backup::{BackupFacts, inspect};
-use crate::check::ladder::Seen;
+use crate::check::ladder::{SEEN_TO_BE_BAD, Seen};
+use crate::engine::OwnerId;
 use crate::event::{CaseStatus, Owner, Stage};
 use crate::plan::model::Target;
 use crate::restore::{Ended, Job, into_service, into_volume, timed};
@@ -29,10 +31,35 @@ enum Control {
     Hidden(Bad),
 }
 
+/// Begins the names of the folders with damaged copies; what follows says which process uses it.
+const SCRATCH: &str = "damaged-";
+
+/// Removes the damaged copies that dead runs left below a folder of reports: nothing but they needs so much room. What
+/// cannot be removed stays for the next run, or for whoever may.
+pub(in crate::stage) fn sweep(reports: &Path) -> usize {
+    let below = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
+    let is_left = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let owner = name
+            .and_then(|name| name.strip_prefix(SCRATCH))
+            .and_then(|name| name.rsplit_once('.'));
+        owner.is_some_and(|(owner, _)| OwnerId::is_gone_by_name(owner))
+    };
+    below(reports)
+        .iter()
+        .filter(|run| run.is_dir())
+        .flat_map(|run| below(run))
+        .filter(|path| is_left(path) && std::fs::remove_dir_all(path).is_ok())
+        .count()
+}
+
 /// Feeds damaged copies of every backup.
 pub(super) async fn all(run: &Run, groups: &[Group]) -> Result<(), Bad> {
     let scratch = tempfile::Builder::new()
-        .prefix("damaged-")
+        .prefix(&format!("{SCRATCH}{}.", OwnerId::current().in_a_name()))
         .tempdir_in(&run.order.dir)
         .map_err(|error| cannot(&run.order.dir, &error))?;
     let mut bad = None;
@@ -42,7 +69,7 @@ pub(super) async fn all(run: &Run, groups: &[Group]) -> Result<(), Bad> {
             let into = tempfile::tempdir_in(scratch.path())
                 .map_err(|error| cannot(scratch.path(), &error))?;
             let begun = Instant::now();
-            let name = format!("{}: {} is seen to be bad", restore.name, kind.name());
+            let name = format!("{}: {}{SEEN_TO_BE_BAD}", restore.name, kind.name());
             let facts = run.backups[member].clone();
             let recorded = recorded::is_recorded(run, member);
             let folder = into.path().to_owned();
@@ -96,7 +123,8 @@ pub(super) async fn all(run: &Run, groups: &[Group]) -> Result<(), Bad> {
     bad.map_or(Ok(()), Err)
 }
 
-/// What becomes of one damaged copy.
+/// What becomes of one damaged copy. A digest that was recorded shows every difference; past it the rest of the check
+/// has to show what it sees, or it has never been tried.
 async fn one(run: &Run, group: Option<&Group>, member: usize, copy: &Path) -> Result<Control, Bad> {
     let restore = &run.order.plan.restores[member];
     let wanted = preflight::wanted(&restore.method);
@@ -111,23 +139,56 @@ async fn one(run: &Run, group: Option<&Group>, member: usize, copy: &Path) -> Re
         })?;
     let facts = match read {
         Ok(facts) => facts,
-        Err(error) if error.is_backup_fault() => return Ok(Control::Seen(error.to_string())),
+        Err(error) if error.is_backup_fault() => {
+            return Ok(Control::Seen(format!("by reading it: {error}")));
+        }
         Err(error) => return Ok(Control::Hidden(Bad::new(Owner::Engine, error.to_string()))),
     };
-    if let Err(bad) = recorded::judge(run, member, &facts) {
-        return Ok(decided(bad));
-    }
-    let Some(group) = group else {
-        return Ok(Control::Missed(
-            "it was read without an error, and importing it looks no further".to_owned(),
-        ));
+    let by_digest = match recorded::judge(run, member, &facts) {
+        Ok(()) => false,
+        Err(bad) => match decided(bad) {
+            Control::Seen(_) => true,
+            other @ (Control::Missed(_) | Control::Hidden(_)) => return Ok(other),
+        },
     };
-    restored(run, group, member, &facts).await
+    let past = match group {
+        Some(group) => restored(run, group, member, &facts).await?,
+        None => Control::Missed(
+            "it was read without an error, and importing it looks no further".to_owned(),
+        ),
+    };
+    Ok(if by_digest {
+        Control::Seen(with_digest(past))
+    } else {
+        past
+    })
 }
 
+/// How a copy was seen whose recorded digest is another one.
+fn with_digest(past: Control) -> String {
+    match past {
+        Control::Seen(how) => format!("by its recorded digest, and past it {how}"),
+        Control::Missed(what) => format!("only by its recorded digest: {what}"),
+        Control::Hidden(trouble) => format!(
+            "by its recorded digest; what else would have seen it could not be determined: {trouble}"
+        ),
+    }
+}
+
+/// What an end of the restore means for the control. That a limit was over shows nothing of the damage, also where it is
+/// the backup's fault that its restore takes long.
 fn decided(bad: Bad) -> Control {
+    if bad.overrun {
+        return Control::Hidden(Bad {
+            owner: match bad.owner {
+                Owner::Backup => Owner::Staging,
+                other => other,
+            },
+            ..bad
+        });
+    }
     if bad.owner == Owner::Backup {
-        Control::Seen(bad.reason)
+        Control::Seen(format!("by restoring it: {}", bad.reason))
     } else {
         Control::Hidden(bad)
     }
@@ -181,7 +242,8 @@ async fn restored(
             let mut ended: Vec<Ended> = Vec::new();
             for job in &jobs {
                 for volume in volumes.values() {
-                    ended.push(timed(into_volume(site, volume, *job)).await);
+                    let work = into_volume(site, volume, *job);
+                    ended.push(timed(within(run, job.restore, work)).await);
                 }
             }
             (None, Ok(ended))
@@ -236,7 +298,7 @@ fn judged(findings: Vec<Vec<crate::check::ladder::Finding>>) -> Control {
     let all: Vec<_> = findings.into_iter().flatten().collect();
     for finding in &all {
         if let Seen::Broken(reason) = &finding.seen {
-            return Control::Seen(format!("{}: {reason}", finding.rung));
+            return Control::Seen(format!("by examining it: {}: {reason}", finding.rung));
         }
     }
     for finding in all {
@@ -262,4 +324,81 @@ fn cannot(folder: &Path, error: &std::io::Error) -> Bad {
     .with_help(
         "`--prove` needs room for a copy of the largest backup in the report folder (--report-dir)",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(control: &Control) -> (&'static str, Option<Owner>) {
+        match control {
+            Control::Seen(_) => ("seen", None),
+            Control::Missed(_) => ("missed", None),
+            Control::Hidden(bad) => ("hidden", Some(bad.owner)),
+        }
+    }
+
+    #[test]
+    fn a_restore_over_its_time_is_not_seen_to_be_bad() {
+        let limit = std::time::Duration::from_secs(1);
+        for (key, owner) in [
+            ("limits.restore", Owner::Backup),
+            ("limits.examine", Owner::Staging),
+        ] {
+            let bad = crate::restore::Deadline::of(limit, key).overrun("the restore");
+            assert_eq!(bad.owner, owner, "{key}");
+            assert_eq!(said(&decided(bad)), ("hidden", Some(Owner::Staging)));
+        }
+        // It is known by its type: a tool may use the same words.
+        let words = "the restore did not end within 1 s (limits.restore)";
+        assert_eq!(
+            said(&decided(Bad::new(Owner::Backup, words))),
+            ("seen", None)
+        );
+        let engine = Bad::new(Owner::Engine, words);
+        assert_eq!(said(&decided(engine)), ("hidden", Some(Owner::Engine)));
+    }
+
+    #[test]
+    fn past_a_recorded_digest_it_says_what_else_sees_it() {
+        for (past, words) in [
+            (
+                Control::Seen("by restoring it: x".into()),
+                "and past it by restoring it: x",
+            ),
+            (Control::Missed("x".into()), "only by its recorded digest"),
+            (
+                Control::Hidden(Bad::new(Owner::Engine, "x")),
+                "could not be determined: x",
+            ),
+        ] {
+            let figure = with_digest(past);
+            assert!(figure.contains(words), "{figure}");
+        }
+    }
+
+    #[test]
+    fn only_the_copies_of_dead_runs_are_swept() {
+        let reports = tempfile::tempdir().unwrap();
+        let run = reports.path().join("site-1");
+        let me = OwnerId::current().in_a_name();
+        // The same process id, started at another time.
+        let dead = format!("{me}1");
+        let names = [
+            (format!("{SCRATCH}{me}.aaaaaa"), true),
+            (format!("{SCRATCH}{dead}.aaaaaa"), false),
+            (format!("{SCRATCH}0000000000000000-1-1.aaaaaa"), true),
+            (format!("{SCRATCH}aaaaaa"), true),
+            (format!("logs-{dead}.aaaaaa"), true),
+        ];
+        for (name, _) in &names {
+            std::fs::create_dir_all(run.join(name)).unwrap();
+            std::fs::write(run.join(name).join("copy"), "x").unwrap();
+        }
+        assert_eq!(sweep(reports.path()), 1);
+        for (name, stays) in &names {
+            assert_eq!(run.join(name).exists(), *stays, "{name}");
+        }
+        assert_eq!(sweep(&reports.path().join("none")), 0);
+    }
 }

@@ -127,7 +127,7 @@ async fn breach(
     );
     let rows: Vec<(u64, Option<String>)> = look
         .ask
-        .rows(database, &query, Owner::Staging)
+        .rows_in_its_path(database, &query, Owner::Staging)
         .await
         .map_err(|bad| {
             let reason = format!(

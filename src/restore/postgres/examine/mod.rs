@@ -9,6 +9,7 @@ mod content;
 mod rows;
 mod versions;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 pub use checksums::at_rest;
@@ -16,6 +17,7 @@ pub use checksums::at_rest;
 use super::version::Major;
 use super::{Ask, ask, cluster};
 use crate::check::ladder::{Finding, Rung, Seen};
+use crate::check::source::{DatabaseFacts, Paired};
 use crate::event::Owner;
 use crate::plan::model::Method;
 use crate::restore::{Deadline, Subject, Toolbox};
@@ -29,6 +31,8 @@ struct Look<'a> {
     databases: Vec<String>,
     /// Of the server that it was restored into.
     version: Major,
+    /// The databases beside the source's, where it has a manifest.
+    paired: Option<Paired<'a>>,
 }
 
 /// The rungs that are climbed with the server running, in the order in which they disturb each other least.
@@ -97,12 +101,33 @@ async fn open<'a>(subject: Subject<'a>, ask: Ask<'a>) -> Result<Look<'a>, Bad> {
         None => ask.databases().await?,
     };
     let version = Major::of_number(ask.version().await?);
+    let paired = match subject.job.source {
+        Some(source) => {
+            let mut holds = BTreeMap::new();
+            for database in &databases {
+                // One that cannot say it is looked at by the rungs.
+                let tables = ask.tables(database).await.unwrap_or(1);
+                holds.insert(database.clone(), tables > 0);
+            }
+            let whole = subject.job.restore.method.database().is_none();
+            Some(source.beside(&holds, whole))
+        }
+        None => None,
+    };
     Ok(Look {
+        paired,
         subject,
         ask,
         databases,
         version,
     })
+}
+
+impl Look<'_> {
+    /// What was in a database at the source, where that is known.
+    fn source_of(&self, database: &str) -> Option<&DatabaseFacts> {
+        self.paired.as_ref()?.of(database)
+    }
 }
 
 async fn climb(look: &Look<'_>, rung: Rung) -> Finding {
@@ -227,7 +252,7 @@ async fn files(look: &Look<'_>) -> Result<Seen, Bad> {
     let query = format!("select to_json(named.path::text) from (\n{query}\n) as named(path);");
     let paths: Vec<Option<String>> = look
         .ask
-        .rows(database, &query, Owner::Staging)
+        .rows_in_its_path(database, &query, Owner::Staging)
         .await
         .map_err(|bad| bad.with_help("`files.query` has to be one select of one path a row"))?;
     let Some(server) = subject.server else {

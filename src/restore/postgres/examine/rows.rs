@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Breaches, Look, counted};
 use crate::check::ladder::{Finding, Rung, Seen};
 use crate::check::rows::judge;
-use crate::check::source::DatabaseFacts;
+use crate::check::source::{DatabaseFacts, Paired};
 use crate::event::Owner;
 use crate::plan::model::RowCount;
 use crate::staging::Bad;
@@ -43,17 +43,12 @@ pub(super) async fn rows(look: &Look<'_>) -> Result<Seen, Bad> {
             .filter(|(table, _, _)| !unlogged.contains(&table.as_str()))
             .map(|(table, rows, _)| (table.clone(), *rows))
             .collect();
-        if let Some(source) = job.source {
-            match source.databases.get(database) {
-                None => breaches.add(database, "the source had no such database"),
-                Some(facts) => {
-                    let mut tables = facts.tables.clone();
-                    tables.retain(|table, _| !unlogged.contains(&table.as_str()));
-                    let finding = judge(&BTreeMap::new(), Some(&tables), &seen);
-                    if let Seen::Broken(reason) = finding.seen {
-                        breaches.add(database, reason);
-                    }
-                }
+        if let Some(facts) = look.source_of(database) {
+            let mut tables = facts.tables.clone();
+            tables.retain(|table, _| !unlogged.contains(&table.as_str()));
+            let finding = judge(&BTreeMap::new(), Some(&tables), &seen);
+            if let Seen::Broken(reason) = finding.seen {
+                breaches.add(database, reason);
             }
         }
         all.extend(
@@ -62,25 +57,22 @@ pub(super) async fn rows(look: &Look<'_>) -> Result<Seen, Bad> {
         );
     }
     let all = named(&all, &job.restore.demands.rows);
-    if job.restore.method.database().is_none() {
-        let source = job
-            .source
-            .into_iter()
-            .flat_map(|source| source.databases.keys());
-        for database in source.filter(|name| !look.databases.contains(name)) {
-            let empty = DatabaseFacts::default();
-            let had = job
-                .source
-                .and_then(|source| source.databases.get(database))
-                .unwrap_or(&empty);
-            if !had.tables.is_empty() {
-                breaches.add(database, "the source's database is not there");
-            }
-        }
+    let paired = look.paired.as_ref();
+    for database in paired.into_iter().flat_map(Paired::missing) {
+        breaches.add(database, "the source's database is not there");
     }
     let Finding { seen, .. } = expected(&job.restore.demands.rows, job.source.is_some(), &all);
+    let unclear = paired.and_then(Paired::unclear);
+    let renamed = paired.and_then(Paired::renamed);
     match (breaches.found.is_empty(), seen) {
-        (true, seen) => Ok(seen),
+        (true, Seen::Broken(reason)) => Ok(Seen::Broken(reason)),
+        (true, seen) => Ok(match (unclear, renamed, seen) {
+            (Some((reason, help)), _, _) => Seen::Unknown(reason, Some(help)),
+            (None, Some(renamed), Seen::Holds(Some(figure))) => {
+                Seen::Holds(Some(format!("{figure}; {renamed}")))
+            }
+            (None, _, seen) => seen,
+        }),
         (false, Seen::Broken(reason)) => {
             breaches.found.insert(0, reason);
             Ok(breaches.seen(""))
@@ -213,12 +205,7 @@ pub(super) async fn sequences(look: &Look<'_>) -> Result<Seen, Bad> {
     let (mut looked, mut compared, mut same) = (0, 0, 0);
     for database in &look.databases {
         let empty = DatabaseFacts::default();
-        let source = look
-            .subject
-            .job
-            .source
-            .and_then(|source| source.databases.get(database))
-            .unwrap_or(&empty);
+        let source = look.source_of(database).unwrap_or(&empty);
         let last: Vec<(String, Option<i64>, i64)> =
             look.ask.rows(database, LAST, Owner::Backup).await?;
         let last: BTreeMap<String, (Option<i64>, i64)> = last

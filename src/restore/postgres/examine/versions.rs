@@ -121,9 +121,8 @@ pub(super) async fn collation(look: &Look<'_>) -> Result<Seen, Bad> {
     for database in &look.databases {
         let here: Vec<Collation> = look.ask.rows(database, &query, Owner::Staging).await?;
         let empty = BTreeMap::new();
-        let source = job
-            .source
-            .and_then(|source| source.databases.get(database))
+        let source = look
+            .source_of(database)
             .map_or(&empty, |facts| &facts.collations);
         for collation in &here {
             let Some(actual) = &collation.actual else {

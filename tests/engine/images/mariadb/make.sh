@@ -54,6 +54,9 @@ mariadb-dump --single-transaction --skip-add-locks --routines --triggers --event
 if [ -s /seed/chinook.sql ]; then mariadb-dump --single-transaction Chinook >$out/chinook.sql; fi
 mariadb-backup --backup --user=root --password=in-staging --stream=xbstream --target-dir=/tmp/small >$out/small.xb 2>/tmp/said ||
     { cat /tmp/said >&2; exit 1; }
+mkdir $out/prepared
+mbstream -x -C $out/prepared <$out/small.xb
+mariadb-backup --prepare --target-dir=$out/prepared 2>/tmp/said || { cat /tmp/said >&2; exit 1; }
 
 mariadb <<'SQL'
 create database shop character set utf8mb4;
