@@ -206,6 +206,7 @@ mod tests {
         let copied = copy(&from, &to).unwrap();
         assert_eq!((copied.files, copied.bytes), (2, 300_009));
         assert_eq!(fingerprint(&from, u64::MAX), fingerprint(&to, u64::MAX));
+        assert_eq!(fingerprint(&from, 0), fingerprint(&to, 0));
         for path in ["deep/er/file", "deep"] {
             let modified = fs::metadata(to.join(path)).unwrap().modified().unwrap();
             assert_eq!(modified, then, "{path}");

@@ -251,7 +251,7 @@ fn a_restore_that_fails_lets_the_next_one_restore_itself() {
 }
 
 /// Does something to a volume, as somebody with a shell would.
-fn touch(volume: &str, script: &str) {
+pub(crate) fn touch(volume: &str, script: &str) {
     let now = Timestamp::now();
     let until = now + SignedDuration::from_mins(10);
     let labels = Labels::new("t-touch", "t-touch", now, until);

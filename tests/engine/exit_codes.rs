@@ -4,10 +4,13 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
+use rehearsal::engine::ExecSpec;
 use rehearsal::event::{CaseStatus, Owner, Stage};
 use rehearsal::verdict::{Outcome, Rollback};
 
-use crate::common::{Live, Place, checkout, rehearse};
+use crate::backup::DATABASE;
+use crate::bases::touch;
+use crate::common::{BASE, IDLE, Live, Place, checkout, engine, forget_bases_of, rehearse};
 
 const GOOD: &str = "\
 package: small
@@ -187,6 +190,68 @@ fn a_rollback_that_cannot_be_proved_has_a_code_of_its_own() {
     assert_eq!(ran.record().exit_code, Some(3));
     let (code, text) = gate(&place);
     assert_eq!(code, Some(1), "{text}");
+}
+
+const WAITS: &str = "\
+package: waits
+components:
+  - name: app
+    steps: [{ name: wait, run: \"mkfifo /tmp/go; echo waiting; cat /tmp/go\" }]
+";
+
+/// A table over the size up to which rows are counted, and a small one.
+const TABLES: &str = "--\n-- PostgreSQL database dump\n--\n\n\
+    create table small as select n from generate_series(1, 7) n;\n\
+    create table much as select n, repeat(md5(n::text), 30) as pad from generate_series(1, 80000) n;\n\n\
+    --\n-- PostgreSQL database dump complete\n--\n\n";
+
+#[test]
+fn what_is_frozen_and_was_written_to_all_the_same_is_seen_by_the_rollback() {
+    let place = Place::small("frozen", WAITS);
+    place.write(
+        "stack.yaml",
+        format!(
+            "services:\n  app: {{ image: \"{BASE}\", command: {IDLE}, volumes: [\"state:/srv/state\"] }}\n{DATABASE}\
+             volumes: {{ state: , data: }}\n"
+        ),
+    );
+    place.write("tables.sql", TABLES);
+    place.rehearsal("restore: [{ service: db, postgres: { dump: tables.sql, database: much } }]\n");
+    let mut live = Live::start(place.command("run", &place.path("rehearsal.yaml")));
+    live.until_output("waiting");
+    let name = |what: &str| format!("rehearse-{}-{what}", live.run());
+    // What the baseline wrote is a layer of the snapshot now, on which the deploy and the rollback stand.
+    touch(&name("baseline-state-own"), "echo new > /v/upper/planted");
+    touch(
+        &name("baseline-data-own"),
+        "touch /v/upper/PG_VERSION.planted",
+    );
+    let go = ExecSpec {
+        command: ["sh", "-c", "echo > /tmp/go"].map(str::to_owned).to_vec(),
+        ..ExecSpec::default()
+    };
+    let bastion = name("bastion");
+    engine(async |engine| engine.exec(&bastion, &go, |_| {}).await).expect("it goes on");
+    let ran = live.finish();
+    ran.expect(3, Outcome::Passed, None);
+    let case = ran.case(
+        "rollback",
+        "files, schema, row counts and sequences are as at the snapshot",
+    );
+    assert_eq!(case.status, CaseStatus::Failed);
+    let differs: Vec<&str> = case
+        .mismatches
+        .iter()
+        .map(|wrong| wrong.what.as_str())
+        .collect();
+    assert_eq!(differs, ["volume data", "volume state"]);
+    let prints = &ran.record().fingerprints["snapshot"];
+    assert_eq!(prints["rows of db/much public.small"], "7");
+    assert_eq!(prints["rows of db/much public.much"], "large");
+    assert!(prints["volume data"].starts_with("outline sha256:"));
+    assert!(prints["volume state"].starts_with("sha256:"));
+    ran.expect_nothing_left();
+    forget_bases_of(ran.run());
 }
 
 fn gate(place: &Place) -> (Option<i32>, String) {
