@@ -1,5 +1,6 @@
 //! What a run will do, checked and resolved. Nothing after the plan asks a manifest again.
 
+mod package;
 mod restore;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::check::model::Test;
+pub use package::*;
 pub use restore::*;
 
 /// A position in a file that the user wrote, printed as `path:line:column`.
@@ -274,134 +276,6 @@ pub struct Bastion {
     pub image: Image,
     /// The environment of every step that runs there, and nothing else.
     pub environment: BTreeMap<String, String>,
-}
-
-/// What was handed over.
-#[derive(Clone, Debug, Serialize)]
-pub struct Package {
-    /// Its name.
-    pub name: String,
-    /// Its version, where it says one.
-    pub version: Option<String>,
-    /// The path as given.
-    pub source: PathBuf,
-    /// The folder in which its files lie, unpacked if it was an archive.
-    pub root: PathBuf,
-    /// `sha256:<hex>` over its sorted file digests: the same for a folder and its archives.
-    pub digest: String,
-    /// How many files.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// How it says what to do.
-    pub shape: Shape,
-    /// In deploy order: each after everything it names in `after`, ties by listing.
-    pub components: Vec<Component>,
-    /// The package's own way back.
-    pub rollback: Vec<Step>,
-    /// Schema objects that the package says it changes.
-    pub declares_schema: Vec<String>,
-}
-
-/// How a package says what to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Shape {
-    /// `deploy.yaml`
-    Manifest,
-    /// `DEPLOY.md`
-    Runbook,
-    /// `deploy.sh`
-    Script,
-}
-
-impl Shape {
-    /// The file that makes a package this shape.
-    pub const fn file(self) -> &'static str {
-        match self {
-            Self::Manifest => "deploy.yaml",
-            Self::Runbook => "DEPLOY.md",
-            Self::Script => "deploy.sh",
-        }
-    }
-}
-
-/// A part of a package.
-#[derive(Clone, Debug, Serialize)]
-pub struct Component {
-    /// Its name.
-    pub name: String,
-    /// The components that must be deployed before it.
-    pub after: Vec<String>,
-    /// Its steps in order.
-    pub steps: Vec<Step>,
-}
-
-/// One thing to do.
-#[derive(Clone, Debug, Serialize)]
-pub struct Step {
-    /// Its name, unique in its component.
-    pub name: String,
-    /// What to do.
-    pub action: Action,
-    /// After this the whole step is killed and has failed.
-    pub timeout: Duration,
-    /// The exit code that counts as success of a `run` step.
-    pub expect_exit: i64,
-    /// Where it is written.
-    pub location: Location,
-}
-
-/// What a step does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum Action {
-    /// Runs a script with `/bin/sh -e -c`, without input and without a terminal.
-    Run {
-        /// The script.
-        script: String,
-        /// `None` is the bastion, with `/package` as working folder; else a service.
-        service: Option<String>,
-        /// The user in the container; default the container's.
-        user: Option<String>,
-    },
-    /// Copies a file or a folder's contents into a service.
-    Copy {
-        /// The service.
-        service: String,
-        /// Inside the package.
-        from: PathBuf,
-        /// Absolute path in the container.
-        to: String,
-        /// Numeric owner and group of what is copied.
-        owner: (u64, u64),
-    },
-    /// Recreates a service from an image that the package carries.
-    Image {
-        /// The service.
-        service: String,
-        /// Where the image is.
-        source: ImageSource,
-    },
-    /// Recreates a service with a changed environment; `None` removes a variable.
-    Env {
-        /// The service.
-        service: String,
-        /// The changes.
-        set: BTreeMap<String, Option<String>>,
-    },
-    /// Restarts a service and waits until it is ready.
-    Restart {
-        /// The service.
-        service: String,
-    },
-}
-
-/// An image inside a package.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum ImageSource {
-    /// A `docker save` archive inside the package.
-    Archive(PathBuf),
-    /// A folder inside the package with a Dockerfile; built without network.
-    Context(PathBuf),
 }
 
 /// The tests and where they stand.
