@@ -13,6 +13,7 @@ fn main() -> ExitCode {
             Command::Gate(arguments) => rehearsal::cli::gate::main(&arguments),
             Command::History(arguments) => rehearsal::cli::history::main(&arguments),
             Command::Check(arguments) => rehearsal::cli::check::main(&arguments),
+            Command::Package(arguments) => rehearsal::cli::package::main(&arguments),
             Command::Demo(arguments) => rehearsal::cli::demo::main(&arguments),
             Command::Manifest(arguments) => rehearsal::cli::manifest::main(&arguments),
             Command::Bases(arguments) => rehearsal::cli::bases::main(&arguments),

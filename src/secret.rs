@@ -24,6 +24,11 @@ impl Secrets {
     pub fn get(&self, secret: &Secret) -> Option<&str> {
         self.0.get(secret).map(String::as_str)
     }
+
+    /// Every value, for whoever has to hide them.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(String::as_str)
+    }
 }
 
 #[cfg(test)]

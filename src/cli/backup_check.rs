@@ -55,6 +55,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     run(&Asked {
         rehearsal: &arguments.rehearsal,
         package: None,
+        set: &[],
         mode: Mode::BackupCheck,
         keep: Keep::Never,
         keep_for: KEEP_FOR,

@@ -13,9 +13,10 @@ use super::{Format, Reporting, USAGE, say};
 use crate::backup::remembered::Remembered;
 use crate::check::model::{Severity, When};
 use crate::engine::OwnerId;
-use crate::event::Mode;
+use crate::event::{Mode, Stage};
 use crate::history::Begun;
 use crate::manifest::Loaded;
+use crate::mask::{Mask, SHORTEST};
 use crate::notify::deliver::Receiver;
 use crate::package::{OpenLimits, OpenedPackage};
 use crate::plan::model::{Plan, Secret};
@@ -34,6 +35,8 @@ use crate::state::Branching;
 pub(super) struct Asked<'a> {
     pub rehearsal: &'a Path,
     pub package: Option<&'a Path>,
+    /// Values for what the package leaves open, from the command line.
+    pub set: &'a [(String, String)],
     pub mode: Mode,
     pub keep: Keep,
     pub keep_for: SignedDuration,
@@ -53,15 +56,20 @@ pub(super) struct Prepared {
     pub files: Vec<(String, std::path::PathBuf)>,
     pub opened: Option<OpenedPackage>,
     pub secrets: Secrets,
+    pub mask: Arc<Mask>,
 }
 
 /// Reads, checks and resolves; everything that is wrong is said at once.
 pub(super) fn prepare(
     rehearsal: &Path,
     package: Option<&Path>,
+    set: &[(String, String)],
     mode: Mode,
 ) -> Result<Prepared, ExitCode> {
-    let loaded = crate::manifest::load(rehearsal).map_err(|wrong| say::problems(&wrong))?;
+    let mut loaded = crate::manifest::load(rehearsal).map_err(|wrong| say::problems(&wrong))?;
+    for (name, value) in set {
+        loaded.rehearsal.set(name, value);
+    }
     let named = loaded.package_path();
     let package = match mode {
         Mode::BackupCheck => None,
@@ -95,6 +103,7 @@ pub(super) fn prepare(
     }
     let secrets = secrets(&plan)?;
     Ok(Prepared {
+        mask: Arc::new(mask(&secrets)?),
         secrets,
         plan,
         files: loaded
@@ -110,36 +119,97 @@ pub(super) fn prepare(
 fn secrets(plan: &Plan) -> Result<Secrets, ExitCode> {
     let mut secrets = Secrets::default();
     for restore in &plan.restores {
-        let Some(secret) = restore.secret() else {
-            continue;
-        };
-        let (read, help) = match secret {
-            Secret::Environment(name) => (
-                std::env::var(name).map_err(|error| error.to_string()),
-                "set it in the environment of `rehearse`",
-            ),
-            Secret::File(path) => (
-                std::fs::read_to_string(path)
-                    .map(|text| text.trim_end_matches(['\n', '\r']).to_owned())
-                    .map_err(|error| error.to_string()),
-                "the path starts from the folder of the rehearsal's file",
-            ),
-        };
-        match read {
-            Ok(value) => secrets.insert(secret.clone(), value),
-            Err(error) => {
-                say::error(
-                    format!(
-                        "{}: the secret {secret} of {} cannot be read: {error}",
-                        restore.location, restore.name
-                    ),
-                    Some(help),
-                );
-                return Err(ExitCode::from(USAGE));
-            }
+        if let Some(secret) = restore.secret() {
+            let whose = format!(
+                "{}: the secret {secret} of {}",
+                restore.location, restore.name
+            );
+            secrets.insert(secret.clone(), value(secret, &whose)?);
         }
     }
+    for (name, secret) in plan.package.iter().flat_map(|package| &package.secrets) {
+        let whose = format!(
+            "{}: the secret `{name}` of the package",
+            plan.file.display()
+        );
+        let value = value(secret, &whose)?;
+        if value.len() < SHORTEST {
+            say::error(
+                format!(
+                    "{whose} has fewer than {SHORTEST} bytes, so it cannot be kept out of the reports"
+                ),
+                Some("give the rehearsal a longer one: it need not be production's"),
+            );
+            return Err(ExitCode::from(USAGE));
+        }
+        secrets.insert(secret.clone(), value);
+    }
     Ok(secrets)
+}
+
+fn value(secret: &Secret, whose: &str) -> Result<String, ExitCode> {
+    let (read, help) = match secret {
+        Secret::Environment(name) => (
+            std::env::var(name).map_err(|error| error.to_string()),
+            "set it in the environment of `rehearse`",
+        ),
+        Secret::File(path) => (
+            std::fs::read_to_string(path)
+                .map(|text| text.trim_end_matches(['\n', '\r']).to_owned())
+                .map_err(|error| error.to_string()),
+            "the path starts from the folder of the rehearsal's file",
+        ),
+    };
+    read.map_err(|error| {
+        say::error(format!("{whose} cannot be read: {error}"), Some(help));
+        ExitCode::from(USAGE)
+    })
+}
+
+/// Hides the secrets. One that is a word of every report cannot be hidden, and is refused.
+fn mask(secrets: &Secrets) -> Result<Mask, ExitCode> {
+    let refused = |why: String| {
+        say::error(
+            why,
+            Some("give the rehearsal another one: it need not be production's"),
+        );
+        ExitCode::from(USAGE)
+    };
+    let mask = Mask::of(secrets.values()).map_err(|why| {
+        refused(format!(
+            "the secrets cannot be kept out of the reports: {why}"
+        ))
+    })?;
+    let words = Stage::ALL.map(Stage::name).into_iter().chain([
+        "passed",
+        "failed",
+        "invalid",
+        "skipped",
+        "warned",
+        "error",
+        "stdout",
+        "stderr",
+        "package",
+        "backup",
+        "staging",
+        "stack",
+        "testplan",
+        "isolation",
+        "engine",
+        "event",
+        "case-finished",
+        "stage-finished",
+        "run-finished",
+    ]);
+    match words
+        .into_iter()
+        .find(|word| mask.text((*word).to_owned()) != **word)
+    {
+        Some(word) => Err(refused(format!(
+            "a secret is part of the word `{word}`, which every report needs, so it cannot be kept out of them"
+        ))),
+        None => Ok(mask),
+    }
 }
 
 /// A deploy that no test looks at would pass by being run.
@@ -193,7 +263,7 @@ pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
 /// Fails with an exit code where there was no run; everything has been said then.
 fn started(asked: &Asked<'_>) -> Result<ExitCode, ExitCode> {
     let receiver = receiver(asked.telling)?;
-    let prepared = prepare(asked.rehearsal, asked.package, asked.mode)?;
+    let prepared = prepare(asked.rehearsal, asked.package, asked.set, asked.mode)?;
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -260,7 +330,8 @@ async fn conducted(
         },
     );
     let (keeping, earlier_sizes) = keeping.earlier_sizes(&prepared.plan);
-    let recorder = Arc::new(Recorder::new(vec![Sink::Folder(sink), show]));
+    let recorder = Recorder::new(vec![Sink::Folder(sink), show]);
+    let recorder = Arc::new(recorder.masking(Mask::clone(&prepared.mask)));
     let order = Order {
         plan: Arc::new(prepared.plan),
         mode: asked.mode,
@@ -277,6 +348,7 @@ async fn conducted(
         remembered: Remembered::at(asked.reporting.report_dir.join("backups.json")),
         prove: asked.prove,
         secrets: prepared.secrets,
+        mask: prepared.mask,
         earlier_sizes,
         branching: asked.branching,
         bases_limit: asked.bases_limit,

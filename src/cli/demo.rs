@@ -92,6 +92,7 @@ fn rehearse(dir: &Path, package: &Path, report_dir: &Path) -> ExitCode {
     run(&Asked {
         rehearsal: &dir.join("rehearsals/site.yaml"),
         package: Some(package),
+        set: &[],
         mode: Mode::Rehearse,
         keep: Keep::Never,
         keep_for: KEEP_FOR,

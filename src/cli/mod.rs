@@ -9,6 +9,7 @@ pub mod demo;
 pub mod gate;
 pub mod history;
 pub mod manifest;
+pub mod package;
 pub mod run;
 mod sample;
 mod say;
@@ -42,6 +43,7 @@ pub const USAGE: u8 = 64;
 Examples:
   rehearse demo                                        see it at work on the sample website
   rehearse check rehearsals/site.yaml                  are the files right? (no engine needed)
+  rehearse package lint site-2.4.tar.gz                what would it do, and what will be regretted?
   rehearse run rehearsals/site.yaml --package site-2.4.tar.gz
   rehearse run rehearsals/site.yaml --keep on-failure  leave the carnage up to look at
   rehearse backup-check rehearsals/site.yaml           could we come back from this backup?
@@ -85,6 +87,8 @@ pub enum Command {
     History(history::Arguments),
     /// Read and cross-check files without an engine: rehearsals, stacks, packages, test plans.
     Check(check::Arguments),
+    /// Look at a package without an engine: what it would do, what to mend in it, its digest.
+    Package(package::Arguments),
     /// Rehearse the sample website's two releases: one passes, one takes the site down.
     Demo(demo::Arguments),
     /// Take the truth at the source of a backup, beside it: exact row counts of one moment.

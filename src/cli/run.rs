@@ -30,6 +30,9 @@ pub struct Arguments {
     /// The package to rehearse: a folder, .tar, .tar.gz, .tar.zst or .zip [default: the rehearsal's `package:`]
     #[arg(long, value_name = "PATH")]
     pub package: Option<PathBuf>,
+    /// Give a parameter of the package a value; it counts more than the rehearsal's `parameters:`
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
+    pub set: Vec<(String, String)>,
     /// Whether to leave staging up at the end, as the deploy left it, to look at
     #[arg(long, value_enum, default_value_t = KeepArgument::Never)]
     pub keep: KeepArgument,
@@ -76,6 +79,13 @@ pub enum BranchesArgument {
 /// How long a kept staging lives, and how long a crashed one on another machine, which cannot be seen to be dead.
 pub(super) const KEEP_FOR: SignedDuration = SignedDuration::from_hours(24);
 
+fn assignment(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "write NAME=VALUE".to_owned())
+}
+
 /// Runs the command.
 pub fn main(arguments: &Arguments) -> ExitCode {
     let bases_limit = match arguments.limit.bytes() {
@@ -85,6 +95,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     run(&Asked {
         rehearsal: &arguments.rehearsal,
         package: arguments.package.as_deref(),
+        set: &arguments.set,
         mode: Mode::Rehearse,
         keep: match arguments.keep {
             KeepArgument::Never => crate::stage::run::Keep::Never,

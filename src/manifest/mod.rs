@@ -10,6 +10,7 @@ pub(crate) mod interpolate;
 pub mod load;
 pub(crate) mod names;
 pub mod package;
+pub mod parameter;
 pub(crate) mod paths;
 pub mod place;
 pub mod problem;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::manifest::decode::{Fields, some, string, text};
 use crate::manifest::load::{self, read};
 use crate::manifest::names;
+use crate::manifest::parameter::{self, ParameterEntry};
 use crate::manifest::paths::{self, Stray};
 use crate::manifest::place::{At, Place};
 use crate::manifest::problem::Problems;
@@ -25,6 +26,10 @@ pub struct PackageManifest {
     pub version: Option<String>,
     /// How it says what to do.
     pub shape: Shape,
+    /// What it leaves open.
+    pub parameters: Vec<ParameterEntry>,
+    /// Names of what it must not bring along.
+    pub secrets: Vec<At<String>>,
     /// In deploy order.
     pub components: Vec<ComponentEntry>,
     /// Its own way back.
@@ -51,8 +56,34 @@ pub struct StepEntry {
     pub step: Step,
     /// The service that it names, if any.
     pub service: Option<At<String>>,
+    /// The host that it waits for, if any.
+    pub host: Option<At<String>>,
+    /// Parameters and secrets that it uses by name.
+    pub uses: Vec<Use>,
+    /// True where the role of a query is the service's own.
+    pub default_user: bool,
     /// Where it is written.
     pub place: Place,
+}
+
+/// The use of a name that the package has to declare.
+#[derive(Clone, Debug)]
+pub struct Use {
+    /// The name.
+    pub name: At<String>,
+    /// Among what it has to be declared; in a template it may be either.
+    pub among: Among,
+}
+
+/// Among what a name has to be declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// `parameters`
+    Parameters,
+    /// `secrets`
+    Secrets,
+    /// Both.
+    Either,
 }
 
 /// Reads what the package in the folder `root` says. `shown_as` is how the user named it: positions are printed below it,
@@ -113,6 +144,8 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
     let mut f = Fields::of(root_node, "the package", p)?;
     let name = f.req("package", p, names::lower);
     let version = f.opt("version", p, string);
+    let parameters = f.opt("parameters", p, parameter::parameters);
+    let secrets = f.opt("secrets", p, parameter::secret_names);
     let components = f.req("components", p, |node, p| {
         some(node, p, |node, p| component(node, root, p))
     });
@@ -130,14 +163,66 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
     });
     f.finish(p);
     let components = ordered(components.unwrap_or_default(), p);
-    Some(PackageManifest {
+    let manifest = PackageManifest {
         name: name?.value,
         version,
         shape: Shape::Manifest,
+        parameters: parameters.unwrap_or_default(),
+        secrets: secrets.unwrap_or_default(),
         components,
         rollback: rollback.unwrap_or_default(),
         declares_schema: declares_schema.unwrap_or_default(),
-    })
+    };
+    declared(&manifest, p);
+    Some(manifest)
+}
+
+/// Whatever steps use by name is declared, once.
+fn declared(manifest: &PackageManifest, p: &mut Problems) {
+    let parameters: Vec<&str> = manifest
+        .parameters
+        .iter()
+        .map(|of| of.name.value.as_str())
+        .collect();
+    let secrets: Vec<&str> = manifest
+        .secrets
+        .iter()
+        .map(|name| name.value.as_str())
+        .collect();
+    for secret in &manifest.secrets {
+        if parameters.contains(&secret.value.as_str()) {
+            let message = format!("`{}` is a parameter and a secret", secret.value);
+            p.push(
+                secret
+                    .place
+                    .problem(message)
+                    .help("keep it among the secrets"),
+            );
+        }
+    }
+    let steps = manifest
+        .components
+        .iter()
+        .flat_map(|component| &component.steps);
+    for used in steps.chain(&manifest.rollback).flat_map(|step| &step.uses) {
+        let (known, what) = match used.among {
+            Among::Parameters => (parameters.clone(), "parameter"),
+            Among::Secrets => (secrets.clone(), "secret"),
+            Among::Either => (
+                [parameters.clone(), secrets.clone()].concat(),
+                "parameter or secret",
+            ),
+        };
+        let name = used.name.value.as_str();
+        if !known.contains(&name) {
+            p.push(
+                used.name
+                    .place
+                    .problem(format!("the package declares no {what} `{name}`"))
+                    .maybe_help(suggest::help(name, known, "declared")),
+            );
+        }
+    }
 }
 
 fn component(node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<ComponentEntry> {

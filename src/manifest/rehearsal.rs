@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::manifest::decode::{Fields, duration, some, string, text};
+use crate::manifest::decode::{Fields, duration, entries, some, string, text};
 use crate::manifest::environment::environment;
 use crate::manifest::names;
+use crate::manifest::parameter;
 use crate::manifest::paths;
-use crate::manifest::place::At;
+use crate::manifest::place::{At, Place};
 use crate::manifest::problem::Problems;
 use crate::manifest::restore::{self, RestoreEntry};
 use crate::manifest::stack::build;
 use crate::manifest::tree::Node;
-use crate::plan::model::{Build, Limits};
+use crate::plan::model::{Build, Limits, Secret};
 
 /// A rehearsal as written. Where a part was wrong it is missing, and the problems say why.
 #[derive(Clone, Debug)]
@@ -36,6 +37,19 @@ pub struct Rehearsal {
     pub forbidden: Vec<At<String>>,
     /// The bastion.
     pub bastion: Option<BastionEntry>,
+    /// Values for what the package leaves open.
+    pub parameters: Vec<(At<String>, At<String>)>,
+    /// Where the package's secrets come from.
+    pub secrets: Vec<(At<String>, Secret)>,
+}
+
+impl Rehearsal {
+    /// Gives a parameter of the package a value from the command line, which counts more than the file's.
+    pub fn set(&mut self, name: &str, value: &str) {
+        let said = |text: &str| At::new(text.to_owned(), Place::unread(Path::new("--set")));
+        self.parameters.retain(|(known, _)| known.value != name);
+        self.parameters.push((said(name), said(value)));
+    }
 }
 
 /// The bastion as written.
@@ -65,6 +79,8 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
     let limits = f.opt("limits", p, limits).unwrap_or_default();
     let forbidden = f.opt("forbidden", p, |node, p| some(node, p, host));
     let bastion = f.opt("bastion", p, |node, p| bastion(node, &dir, p));
+    let parameters = f.opt("parameters", p, parameter::values);
+    let secrets = f.opt("secrets", p, |node, p| secrets(node, &dir, p));
     if let Some(place) = f.key_place("what_if") {
         p.push(
             place
@@ -84,7 +100,21 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
         limits,
         forbidden: forbidden.unwrap_or_default(),
         bastion,
+        parameters: parameters.unwrap_or_default(),
+        secrets: secrets.unwrap_or_default(),
     })
+}
+
+/// `secrets: { API_TOKEN: { env: API_TOKEN } }`
+fn secrets(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<Vec<(At<String>, Secret)>> {
+    let mut secrets = Vec::new();
+    for entry in entries(node, p)? {
+        let name = At::new(entry.key.value.clone(), entry.key.place.clone());
+        if let Some(secret) = restore::secret(&entry.value, dir, p) {
+            secrets.push((name, secret));
+        }
+    }
+    Some(secrets)
 }
 
 fn limits(node: &Arc<Node>, p: &mut Problems) -> Option<Limits> {

@@ -108,6 +108,8 @@ fn manifest(
         name: name.to_owned(),
         version: None,
         shape,
+        parameters: Vec::new(),
+        secrets: Vec::new(),
         components: vec![ComponentEntry {
             name: At::new(name.to_owned(), Place::top(source)),
             after: Vec::new(),
@@ -141,9 +143,13 @@ fn run(name: String, script: String, place: Place) -> StepEntry {
             },
             timeout: TIMEOUT,
             expect_exit: 0,
+            retries: 0,
             location: place.location(),
         },
         service: None,
+        host: None,
+        uses: Vec::new(),
+        default_user: false,
         place,
     }
 }

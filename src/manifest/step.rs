@@ -6,19 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::manifest::decode::{
-    Fields, any_text, container_path, duration, entries, number, owner, string, text,
+    Fields, any_text, container_path, duration, entries, mode, number, owner, some, string, text,
 };
 use crate::manifest::names;
-use crate::manifest::package::{StepEntry, in_package};
+use crate::manifest::package::{Among, StepEntry, Use, in_package};
 use crate::manifest::place::{At, Place};
 use crate::manifest::problem::Problems;
+use crate::manifest::testplan::{self, Probed};
 use crate::manifest::tree::{Kind, Node};
-use crate::plan::model::{Action, ImageSource, Step};
+use crate::plan::model::{Action, ImageSource, Setting, Step, Template};
+use crate::template;
 
 /// A step that says nothing else is killed after this.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(300);
 
-const ACTIONS: [&str; 5] = ["run", "copy", "image", "env", "restart"];
+/// More tries than this hide what is wrong.
+const RETRIES: u8 = 10;
+
+const ACTIONS: [&str; 7] = ["run", "copy", "image", "env", "files", "restart", "wait"];
 
 pub(crate) fn decode(node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<StepEntry> {
     let mut f = Fields::of(node, "a step", p)?;
@@ -30,12 +35,16 @@ pub(crate) fn decode(node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<
     let timeout = f.opt("timeout", p, duration).unwrap_or(TIMEOUT);
     let given: Vec<&str> = ACTIONS.into_iter().filter(|key| f.has(key)).collect();
     let mut expect_exit = 0;
+    let mut retries = 0;
+    let mut uses = Vec::new();
+    let mut waits_for = None;
     let (action, service) = match given.as_slice() {
         ["run"] => {
             let script = f.opt("run", p, string);
-            let service = f.opt("service", p, text);
+            let service = target(&mut f, p);
             let user = f.opt("user", p, string);
             expect_exit = f.opt("expect_exit", p, number).unwrap_or(0);
+            retries = f.opt("retries", p, tries).unwrap_or(0);
             let action = script.map(|script| Action::Run {
                 script,
                 service: service.as_ref().map(|s| s.value.clone()),
@@ -75,11 +84,32 @@ pub(crate) fn decode(node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<
             (action, service)
         }
         ["env"] => {
-            let set = f.opt("env", p, changes);
+            let set = f.opt("env", p, |node, p| changes(node, &mut uses, p));
             let service = f.req("service", p, text);
             let action = set.zip(service.as_ref()).map(|(set, service)| Action::Env {
                 service: service.value.clone(),
                 set,
+            });
+            (action, service)
+        }
+        ["files"] => {
+            let files = f.opt("files", p, |node, p| {
+                some(node, p, |node, p| file(node, root, &mut uses, p))
+            });
+            let service = f.req("service", p, text);
+            let action = files
+                .zip(service.as_ref())
+                .map(|(files, service)| Action::Files {
+                    service: service.value.clone(),
+                    files,
+                });
+            (action, service)
+        }
+        ["wait"] => {
+            waits_for = f.opt("wait", p, wait);
+            let service = waits_for.as_ref().and_then(|probed| probed.service.clone());
+            let action = waits_for.as_ref().map(|probed| Action::Wait {
+                probe: probed.probe.clone(),
             });
             (action, service)
         }
@@ -94,18 +124,16 @@ pub(crate) fn decode(node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<
             wrong_actions(&place, given, p);
             // Everything that any action knows is known, so that only the one mistake is reported.
             let mut quiet = Problems::new();
-            for key in [
-                "run",
-                "copy",
-                "image",
-                "env",
-                "restart",
+            let others = [
                 "service",
+                "target",
                 "to",
                 "user",
                 "owner",
                 "expect_exit",
-            ] {
+                "retries",
+            ];
+            for key in ACTIONS.into_iter().chain(others) {
                 f.node(key, &mut quiet);
             }
             (None, None)
@@ -118,10 +146,99 @@ pub(crate) fn decode(node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<
             action: action?,
             timeout,
             expect_exit,
+            retries,
             location: place.location(),
         },
         service,
+        host: waits_for.as_ref().and_then(|probed| probed.host.clone()),
+        default_user: waits_for.is_some_and(|probed| probed.default_user),
+        uses,
         place,
+    })
+}
+
+/// Where a step runs: `service: NAME`, or `target:` with the name of a service or `bastion`.
+fn target(f: &mut Fields<'_>, p: &mut Problems) -> Option<At<String>> {
+    let service = f.opt("service", p, text);
+    let target = f.opt("target", p, text);
+    match (service, target) {
+        (Some(_), Some(target)) => {
+            p.push(
+                target
+                    .place
+                    .problem("the step has both `service` and `target`")
+                    .help("they mean the same; keep one"),
+            );
+            None
+        }
+        (Some(service), None) => Some(service),
+        (None, Some(target)) if target.value == "bastion" => None,
+        (None, target) => target,
+    }
+}
+
+fn tries(node: &Arc<Node>, p: &mut Problems) -> Option<u8> {
+    let tries = number::<u8>(node, p)?;
+    if tries <= RETRIES {
+        return Some(tries);
+    }
+    p.push(
+        node.place
+            .problem(format!("`{tries}` retries are more than {RETRIES}"))
+            .help("what fails that often is not in order; `wait:` waits for something to come up"),
+    );
+    None
+}
+
+/// `{ http: URL }`, `{ tcp: HOST:PORT }` or `{ sql: { service, database, query } }`, as a test plan writes them.
+fn wait(node: &Arc<Node>, p: &mut Problems) -> Option<Probed> {
+    const KINDS: [&str; 3] = ["http", "tcp", "sql"];
+    let mut f = Fields::of(node, "`wait`", p)?;
+    let given: Vec<&str> = KINDS.into_iter().filter(|kind| f.has(kind)).collect();
+    let mut probed = None;
+    for kind in KINDS {
+        if let Some(node) = f.node(kind, p) {
+            probed = testplan::awaited(kind, node, p);
+        }
+    }
+    if given.len() != 1 {
+        let place = f.place.clone();
+        p.push(place.problem("`wait` needs one of `http`, `tcp` and `sql`"));
+        probed = None;
+    }
+    f.finish(p);
+    probed
+}
+
+/// A template, and where what is made of it goes.
+fn file(node: &Arc<Node>, root: &Path, uses: &mut Vec<Use>, p: &mut Problems) -> Option<Template> {
+    let mut f = Fields::of(node, "a file", p)?;
+    let written = f.req("template", p, text);
+    let to = f.req("to", p, container_path);
+    let mode = f.opt("mode", p, mode).unwrap_or(0o644);
+    let owner = f.opt("owner", p, owner).unwrap_or((0, 0));
+    f.finish(p);
+    let written = written?;
+    let template = in_package(&written, root, p)?;
+    let named = std::fs::read_to_string(root.join(&template))
+        .map_err(|error| format!("cannot be read as text: {error}"))
+        .and_then(|source| template::names(&source));
+    match named {
+        Ok(names) => uses.extend(names.into_iter().map(|name| Use {
+            name: At::new(name, written.place.clone()),
+            among: Among::Either,
+        })),
+        Err(why) => {
+            let message = format!("the template `{}` {why}", written.value);
+            p.push(written.place.problem(message));
+            return None;
+        }
+    }
+    Some(Template {
+        template,
+        to: to?,
+        mode,
+        owner,
     })
 }
 
@@ -167,8 +284,12 @@ fn image_source(image: &At<String>, root: &Path, p: &mut Problems) -> Option<Ima
     Some(ImageSource::Context(path))
 }
 
-/// Variables to set; `null` removes one.
-fn changes(node: &Arc<Node>, p: &mut Problems) -> Option<BTreeMap<String, Option<String>>> {
+/// Variables to set; `null` removes one, `{ parameter: NAME }` and `{ secret: NAME }` stand for a value.
+fn changes(
+    node: &Arc<Node>,
+    uses: &mut Vec<Use>,
+    p: &mut Problems,
+) -> Option<BTreeMap<String, Option<Setting>>> {
     let mut changes = BTreeMap::new();
     for entry in entries(node, p)? {
         let value = match entry.value.kind {
@@ -183,8 +304,12 @@ fn changes(node: &Arc<Node>, p: &mut Problems) -> Option<BTreeMap<String, Option
                 );
                 continue;
             }
-            Kind::Scalar { .. } | Kind::List(_) | Kind::Map(_) => match any_text(&entry.value, p) {
-                Some(value) => Some(value.value),
+            Kind::Map(_) => match setting(&entry.value, uses, p) {
+                Some(setting) => Some(setting),
+                None => continue,
+            },
+            Kind::Scalar { .. } | Kind::List(_) => match any_text(&entry.value, p) {
+                Some(value) => Some(Setting::Text(value.value)),
                 None => continue,
             },
         };
@@ -194,4 +319,34 @@ fn changes(node: &Arc<Node>, p: &mut Problems) -> Option<BTreeMap<String, Option
         p.push(node.place.problem("this step changes no variable"));
     }
     Some(changes)
+}
+
+fn setting(node: &Arc<Node>, uses: &mut Vec<Use>, p: &mut Problems) -> Option<Setting> {
+    let mut f = Fields::of(node, "a value", p)?;
+    let parameter = f.opt("parameter", p, text);
+    let secret = f.opt("secret", p, text);
+    let place = f.place.clone();
+    f.finish(p);
+    match (parameter, secret) {
+        (Some(name), None) => {
+            let setting = Setting::Parameter(name.value.clone());
+            uses.push(Use {
+                name,
+                among: Among::Parameters,
+            });
+            Some(setting)
+        }
+        (None, Some(name)) => {
+            let setting = Setting::Secret(name.value.clone());
+            uses.push(Use {
+                name,
+                among: Among::Secrets,
+            });
+            Some(setting)
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            p.push(place.problem("a value is a text, `{ parameter: NAME }` or `{ secret: NAME }`"));
+            None
+        }
+    }
 }

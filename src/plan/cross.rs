@@ -167,22 +167,26 @@ fn forbidden(loaded: &Loaded, stack: &Stack, p: &mut Problems) {
     }
 }
 
+fn known_host(host: &At<String>, stack: &Stack, p: &mut Problems) {
+    let hosts = stack.hosts();
+    let known = hosts
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(&host.value));
+    if !known {
+        p.push(
+            host.place
+                .problem(format!("`{}` is no name in staging", host.value))
+                .maybe_help(suggest::help(&host.value, hosts, "names in staging")),
+        );
+    }
+}
+
 fn known_test(test: &TestEntry, stack: &Stack, p: &mut Problems) {
     if let Some(name) = &test.service {
         service(name, stack, p);
     }
     if let Some(host) = &test.host {
-        let hosts = stack.hosts();
-        if !hosts
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(&host.value))
-        {
-            p.push(
-                host.place
-                    .problem(format!("`{}` is no name in staging", host.value))
-                    .maybe_help(suggest::help(&host.value, hosts, "names in staging")),
-            );
-        }
+        known_host(host, stack, p);
     }
 }
 
@@ -194,6 +198,9 @@ fn steps(loaded: &Loaded, package: &PackageManifest, stack: &Stack, p: &mut Prob
         .chain(&package.rollback);
     let mut first_on_bastion: Option<&StepEntry> = None;
     for step in all {
+        if let Some(host) = &step.host {
+            known_host(host, stack, p);
+        }
         match (&step.service, &step.step.action) {
             (Some(name), _) => service(name, stack, p),
             (None, Action::Run { .. }) => first_on_bastion = first_on_bastion.or(Some(step)),
@@ -202,7 +209,9 @@ fn steps(loaded: &Loaded, package: &PackageManifest, stack: &Stack, p: &mut Prob
                 Action::Copy { .. }
                 | Action::Image { .. }
                 | Action::Env { .. }
-                | Action::Restart { .. },
+                | Action::Files { .. }
+                | Action::Restart { .. }
+                | Action::Wait { .. },
             ) => {}
         }
     }

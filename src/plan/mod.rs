@@ -1,9 +1,11 @@
 //! Manifests become a [`model::Plan`]: checked, resolved, ordered, digested. No I/O of its own.
 
+pub mod advice;
 mod cross;
 pub mod model;
 pub(crate) mod order;
 mod resolve;
+mod settings;
 
 pub(crate) use cross::cross_check;
 pub(crate) use resolve::start_order;

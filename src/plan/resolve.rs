@@ -11,10 +11,11 @@ use crate::manifest::stack::Stack as StackManifest;
 use crate::manifest::testplan::TestEntry;
 use crate::plan::cross::cross_check;
 use crate::plan::model::{
-    Bastion, Component, Condition, Image, Method, Package, Plan, Restore, Service, Stack, Step,
-    TestPlan,
+    Action, Bastion, Component, Condition, Image, Method, Package, Plan, Restore, Service, Stack,
+    Step, TestPlan,
 };
 use crate::plan::order;
+use crate::plan::settings::{Settings, settings};
 
 /// What is known of a package once it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,10 @@ pub fn resolve(
     loaded: &Loaded,
     package: Option<(&PackageManifest, PackageFacts)>,
 ) -> Result<Plan, Problems> {
-    let problems = cross_check(loaded, package.as_ref().map(|(manifest, _)| *manifest));
+    let mut problems = cross_check(loaded, package.as_ref().map(|(manifest, _)| *manifest));
+    let settings = package
+        .as_ref()
+        .map(|(manifest, _)| settings(loaded, manifest, &mut problems));
     let rehearsal = &loaded.rehearsal;
     let Some(stack) = &loaded.stack else {
         return problems.or(None);
@@ -69,6 +73,7 @@ pub fn resolve(
         },
         environment: bastion.environment.clone(),
     });
+    let services_of_steps = services.clone();
     problems.or(Some(Plan {
         rehearsal: rehearsal.name.clone(),
         file: rehearsal.file.clone(),
@@ -79,7 +84,16 @@ pub fn resolve(
             volumes: stack.volumes.clone(),
         },
         restores,
-        package: package.map(|(manifest, facts)| resolved(manifest, facts)),
+        package: package.map(|(manifest, facts)| {
+            resolved(
+                manifest,
+                facts,
+                settings.unwrap_or_default(),
+                |probe, default_user| {
+                    complete(probe, default_user, stack, &services_of_steps);
+                },
+            )
+        }),
         testplan,
         limits: rehearsal.limits.clone(),
         forbidden: rehearsal
@@ -187,9 +201,15 @@ fn password(stack: &StackManifest, service: &str) -> Option<String> {
 
 fn test(entry: &TestEntry, stack: &StackManifest, services: &[Service]) -> Test {
     let mut test = entry.test.clone();
-    match &mut test.probe {
+    complete(&mut test.probe, entry.default_user, stack, services);
+    test
+}
+
+/// Fills in what the stack says of a database.
+fn complete(probe: &mut Probe, default_user: bool, stack: &StackManifest, services: &[Service]) {
+    match probe {
         Probe::Sql(sql) => {
-            if entry.default_user {
+            if default_user {
                 sql.user = role(services, &sql.service);
             }
             // The service's password belongs to the service's role and to no other.
@@ -199,13 +219,22 @@ fn test(entry: &TestEntry, stack: &StackManifest, services: &[Service]) -> Test 
         }
         Probe::Http(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => {}
     }
-    test
 }
 
-fn resolved(manifest: &PackageManifest, facts: PackageFacts) -> Package {
-    let steps = |steps: &[StepEntry]| -> Vec<Step> {
-        steps.iter().map(|entry| entry.step.clone()).collect()
+fn resolved(
+    manifest: &PackageManifest,
+    facts: PackageFacts,
+    (parameters, secrets): Settings,
+    complete: impl Fn(&mut Probe, bool),
+) -> Package {
+    let step = |entry: &StepEntry| {
+        let mut step = entry.step.clone();
+        if let Action::Wait { probe } = &mut step.action {
+            complete(probe, entry.default_user);
+        }
+        step
     };
+    let steps = |steps: &[StepEntry]| -> Vec<Step> { steps.iter().map(step).collect() };
     Package {
         name: manifest.name.clone(),
         version: manifest.version.clone(),
@@ -215,6 +244,8 @@ fn resolved(manifest: &PackageManifest, facts: PackageFacts) -> Package {
         files: facts.files,
         bytes: facts.bytes,
         shape: manifest.shape,
+        parameters,
+        secrets,
         components: manifest
             .components
             .iter()

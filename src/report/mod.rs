@@ -28,6 +28,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use crate::event::{Event, EventKind};
+use crate::mask::Mask;
 
 /// Where events go.
 pub enum Sink {
@@ -77,12 +78,15 @@ impl Sink {
 /// Numbers, stamps, keeps and hands on what happened. Shared by everything that runs.
 pub struct Recorder {
     inner: Mutex<Inner>,
+    mask: Mask,
 }
 
 struct Inner {
     events: Vec<Event>,
     sinks: Vec<Sink>,
     lost: Vec<String>,
+    /// Events that could not be shown without a secret.
+    hidden: u64,
     over: bool,
 }
 
@@ -94,21 +98,48 @@ impl Recorder {
                 events: Vec::new(),
                 sinks,
                 lost: Vec::new(),
+                hidden: 0,
                 over: false,
             }),
+            mask: Mask::default(),
         }
+    }
+
+    /// Shows none of these secrets, in no event and so in nothing that is made of events.
+    pub fn masking(self, mask: Mask) -> Self {
+        Self { mask, ..self }
+    }
+
+    /// What happened, without secrets; `None` where a secret is a word that the event itself is made of.
+    fn masked(&self, kind: EventKind) -> Option<EventKind> {
+        if self.mask.is_empty() {
+            return Some(kind);
+        }
+        // Every text of every kind of event, also of those that are still to be thought of.
+        serde_json::to_value(&kind)
+            .map(|document| self.mask.document(document))
+            .and_then(serde_json::from_value)
+            .ok()
     }
 
     /// Records what happened. A sink that cannot write is dropped and the run goes on: whoever closed the pipe has
     /// seen enough, and anything else is told by [`Recorder::lost`]. After [`EventKind::RunFinished`], which is the
     /// one terminal event, nothing is taken any more.
     pub fn emit(&self, kind: EventKind) {
+        let over = matches!(kind, EventKind::RunFinished { .. });
+        let masked = self.masked(kind);
         let mut inner = self.lock();
         if inner.over {
             return;
         }
-        inner.over = matches!(kind, EventKind::RunFinished { .. });
-        let seq = inner.events.len() as u64 + 1;
+        let Some(kind) = masked else {
+            // Its number stays empty, and a stream with a gap is not judged: what was lost may have been a failure.
+            inner.hidden += 1;
+            inner.over = over;
+            return;
+        };
+        inner.over = over;
+        let seq = inner.events.len() as u64 + inner.hidden + 1;
         inner.events.push(Event {
             seq,
             at: Timestamp::now(),

@@ -136,7 +136,7 @@ async fn steps(
         });
         let name = format!("{} / {}", component.name, step.name);
         let mut case = match &outcome.result {
-            Ok(()) => passed(Stage::Deploy, name, seconds, None),
+            Ok(figure) => passed(Stage::Deploy, name, seconds, figure.clone()),
             Err(why) => not_passed(Stage::Deploy, name, CaseStatus::Failed, seconds, why),
         };
         case.component = Some(component.name.clone());

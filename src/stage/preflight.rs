@@ -276,6 +276,7 @@ async fn connect(run: &mut Run) -> Result<(), Bad> {
         facts: Arc::new(facts),
         names,
         recorder: Arc::clone(&run.recorder),
+        mask: Arc::clone(&run.order.mask),
         stage: Arc::new(Mutex::new(Stage::Preflight)),
         addresses: Arc::new(Mutex::new(HashMap::new())),
         refused: tokio::sync::watch::Sender::new(Vec::new()),

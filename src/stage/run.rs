@@ -14,6 +14,7 @@ use crate::backup::remembered::Remembered;
 use crate::check::model::BaselineSeen;
 use crate::check::source::SourceManifest;
 use crate::event::{Case, CaseStatus, EventKind, Mode, Owner, Stage};
+use crate::mask::Mask;
 use crate::package::OpenedPackage;
 use crate::plan::model::Plan;
 use crate::report::Recorder;
@@ -65,6 +66,8 @@ pub struct Order {
     pub prove: bool,
     /// What the secrets that the plan names stand for.
     pub secrets: Secrets,
+    /// Hides their values in all that is shown and written.
+    pub mask: Arc<Mask>,
     /// From a restore's name to the sizes of its backup in earlier passed runs, in bytes, the newest first.
     pub earlier_sizes: BTreeMap<String, Vec<u64>>,
     /// How to make branches; `None` finds out what the engine can do.
@@ -220,7 +223,7 @@ impl Run {
                 Err(error) => return Err(error.into()),
             };
             let name = format!("{}-{}.log", generation.name, running.blueprint.service.name);
-            tokio::fs::write(folder.join(name), text)
+            tokio::fs::write(folder.join(name), ground.mask.text(text))
                 .await
                 .map_err(unwritten)?;
         }

@@ -30,6 +30,7 @@ use tokio::sync::watch;
 
 use crate::engine::{Engine, EngineFacts, ImageFacts, Labels};
 use crate::event::{EventKind, Stage};
+use crate::mask::Mask;
 use crate::plan::model::Plan;
 use crate::report::Recorder;
 use crate::state::{BaseStore, StateStore};
@@ -49,6 +50,8 @@ pub struct Ground {
     pub names: Names,
     /// Where events go.
     pub recorder: Arc<Recorder>,
+    /// What must not be shown. The recorder masks what it is given; whoever cuts a text or writes a file masks before.
+    pub mask: Arc<Mask>,
     /// The stage that is running: background tasks name it in their events.
     pub stage: Arc<Mutex<Stage>>,
     /// From address to the service or container that has it.

@@ -10,6 +10,7 @@ mod command;
 mod common;
 mod crash;
 mod exit_codes;
+mod handoff;
 mod history;
 mod isolation;
 mod junit;

@@ -249,7 +249,7 @@ fn command(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<Written> {
 }
 
 /// `{ env: NAME }` or `{ file: PATH }`: a secret itself has no place in a file that is handed around.
-fn secret(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<Secret> {
+pub(crate) fn secret(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<Secret> {
     if let Kind::Scalar { .. } = node.kind {
         p.push(
             node.place

@@ -3,7 +3,7 @@
 mod demand;
 mod method;
 
-pub(crate) use method::jobs;
+pub(crate) use method::{jobs, secret};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

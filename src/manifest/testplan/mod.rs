@@ -14,6 +14,16 @@ use crate::manifest::paths;
 use crate::manifest::place::{At, Place};
 use crate::manifest::problem::Problems;
 use crate::manifest::tree::{Kind, Node};
+pub(crate) use probe::Probed;
+
+/// What a step of a package waits for: `http`, `tcp` or `sql`, written as in a test plan.
+pub(crate) fn awaited(kind: &str, node: &Arc<Node>, p: &mut Problems) -> Option<Probed> {
+    if kind == "http" && matches!(node.kind, Kind::Scalar { .. }) {
+        return probe::get(node, p);
+    }
+    // It sends no file, so no folder matters.
+    probe::decode(kind, node, Path::new(""), p)
+}
 
 /// A test plan as written.
 #[derive(Clone, Debug)]

@@ -23,12 +23,12 @@ const LONG: Duration = Duration::from_secs(30);
 const BANNER: usize = 1024;
 
 /// A probe and what it names.
-pub(super) struct Probed {
-    pub(super) probe: Probe,
-    pub(super) service: Option<At<String>>,
-    pub(super) host: Option<At<String>>,
-    pub(super) within: Option<Duration>,
-    pub(super) default_user: bool,
+pub(crate) struct Probed {
+    pub(crate) probe: Probe,
+    pub(crate) service: Option<At<String>>,
+    pub(crate) host: Option<At<String>>,
+    pub(crate) within: Option<Duration>,
+    pub(crate) default_user: bool,
 }
 
 impl Probed {
@@ -118,6 +118,21 @@ fn http(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<Probed> {
     }));
     probed.host = Some(host);
     probed.within = within;
+    Some(probed)
+}
+
+/// A plain `GET` of a URL.
+pub(super) fn get(node: &Arc<Node>, p: &mut Problems) -> Option<Probed> {
+    let (url, host) = url(node, p)?;
+    let mut probed = Probed::new(Probe::Http(HttpProbe {
+        method: "GET".to_owned(),
+        url,
+        headers: Vec::new(),
+        body: HttpBody::None,
+        follow_redirects: false,
+        timeout: HTTP,
+    }));
+    probed.host = Some(host);
     Some(probed)
 }
 

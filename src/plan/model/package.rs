@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Location;
+use super::{Location, Secret};
+use crate::check::model::Probe;
 
 /// What was handed over.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +28,10 @@ pub struct Package {
     pub bytes: u64,
     /// How it says what to do.
     pub shape: Shape,
+    /// What it leaves open, with the value for this place: each is a variable of every `run` step.
+    pub parameters: BTreeMap<String, String>,
+    /// What it must not bring along, by name: each is a variable of every `run` step.
+    pub secrets: BTreeMap<String, Secret>,
     /// In deploy order: each after everything it names in `after`, ties by listing.
     pub components: Vec<Component>,
     /// The package's own way back.
@@ -79,12 +84,14 @@ pub struct Step {
     pub timeout: Duration,
     /// The exit code that counts as success of a `run` step.
     pub expect_exit: i64,
+    /// How often a `run` step that ended with another one is run again.
+    pub retries: u8,
     /// Where it is written.
     pub location: Location,
 }
 
 /// What a step does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Action {
     /// Runs a script with `/bin/sh -e -c`, without input and without a terminal.
     Run {
@@ -118,13 +125,50 @@ pub enum Action {
         /// The service.
         service: String,
         /// The changes.
-        set: BTreeMap<String, Option<String>>,
+        set: BTreeMap<String, Option<Setting>>,
+    },
+    /// Fills templates of the package with parameters and secrets, and copies them into a service.
+    Files {
+        /// The service.
+        service: String,
+        /// In listing order.
+        files: Vec<Template>,
     },
     /// Restarts a service and waits until it is ready.
     Restart {
         /// The service.
         service: String,
     },
+    /// Asks from inside the network, again and again, until there is an answer: an HTTP status below 400, an accepted
+    /// connection, a query without an error.
+    Wait {
+        /// `http`, `tcp` or `sql`.
+        probe: Probe,
+    },
+}
+
+/// A value in a package that is not the same everywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Setting {
+    /// As written.
+    Text(String),
+    /// The value of a parameter.
+    Parameter(String),
+    /// The value of a secret.
+    Secret(String),
+}
+
+/// A file that is made from a template of the package.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Template {
+    /// Inside the package, in the language of Jinja.
+    pub template: PathBuf,
+    /// Absolute path in the container.
+    pub to: String,
+    /// Permission bits; default 0644.
+    pub mode: u32,
+    /// Numeric owner and group.
+    pub owner: (u64, u64),
 }
 
 /// An image inside a package.

@@ -174,6 +174,7 @@ async fn keep_log(run: &Run, name: &str, log: &str) {
     let mut options = tokio::fs::OpenOptions::new();
     options.create(true).append(true);
     if let Ok(mut file) = options.open(folder.join(format!("{name}.log"))).await {
+        let log = run.order.mask.text(log.to_owned());
         let _ = file.write_all(log.as_bytes()).await;
         let _ = file.flush().await;
     }

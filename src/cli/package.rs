@@ -1,0 +1,255 @@
+//! `rehearse package`: looks at what was handed over, without an engine.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::{USAGE, say};
+use crate::manifest::{PackageManifest, load_package};
+use crate::package::{OpenLimits, OpenedPackage, open};
+use crate::plan::advice::{Advice, advise};
+use crate::plan::model::Action;
+
+/// Look at a package without an engine: what it would do, what to mend in it, its digest.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do with it.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a package and say what will be regretted: prompts, calls outside, hidden errors.
+    #[command(after_long_help = "\
+Errors are what `rehearse run` would refuse (exit code 64). Warnings are advice (exit code 0; with --deny-warnings 1).
+Services and hosts are checked by `rehearse check` with a rehearsal that names the package.
+
+Examples:
+  rehearse package lint site-2.4.tar.gz
+  rehearse package lint packages/site-2.4 --deny-warnings --format json")]
+    Lint {
+        /// A folder, .tar, .tar.gz, .tar.zst or .zip
+        package: PathBuf,
+        /// Exit with 1 where there is a warning
+        #[arg(long)]
+        deny_warnings: bool,
+        /// How to say it
+        #[arg(long, value_enum, default_value_t = Form::Human)]
+        format: Form,
+    },
+    /// Print the digest to which a verdict is bound: the same for a folder and any archive of it.
+    #[command(after_long_help = "\
+Prints `sha256:...`, two spaces and the path, one line each, as sha256sum does. `rehearse gate` asks for this digest.
+
+Examples:
+  rehearse package digest site-2.4.tar.gz packages/site-2.4")]
+    Digest {
+        /// Folders, .tar, .tar.gz, .tar.zst or .zip files
+        #[arg(required = true, value_name = "PACKAGE")]
+        packages: Vec<PathBuf>,
+    },
+}
+
+/// How to say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For a person.
+    Human,
+    /// One JSON document.
+    Json,
+}
+
+/// Runs the command.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    let done = match &arguments.command {
+        Command::Lint {
+            package,
+            deny_warnings,
+            format,
+        } => lint(package, *deny_warnings, *format),
+        Command::Digest { packages } => digests(packages),
+    };
+    done.unwrap_or_else(|code| code)
+}
+
+fn opened(package: &Path) -> Result<OpenedPackage, ExitCode> {
+    open(package, &OpenLimits::default()).map_err(|error| {
+        say::error(error.to_string(), Some(error.help()));
+        ExitCode::from(USAGE)
+    })
+}
+
+fn digests(packages: &[PathBuf]) -> Result<ExitCode, ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for package in packages {
+        match opened(package) {
+            Ok(opened) => say::line(format!("{}  {}", opened.digest, package.display())),
+            Err(wrong) => code = wrong,
+        }
+    }
+    Ok(code)
+}
+
+fn lint(package: &Path, deny_warnings: bool, format: Form) -> Result<ExitCode, ExitCode> {
+    let opened = opened(package)?;
+    let manifest =
+        load_package(&opened.root, package).map_err(|problems| say::problems(&problems))?;
+    let mut advice = advise(&manifest);
+    if !opened.listing.iter().any(|file| file.path == "SHA256SUMS") {
+        advice.push(Advice {
+            location: None,
+            text: "the package has no `SHA256SUMS`".to_owned(),
+            help: "write one, so that a file that was lost or added on the way is refused: `find . -type f ! -name SHA256SUMS | xargs sha256sum > SHA256SUMS`",
+        });
+    }
+    match format {
+        Form::Json => say::line(document(package, &opened, &manifest, &advice)),
+        Form::Human => show(package, &opened, &manifest, &advice),
+    }
+    Ok(if deny_warnings && !advice.is_empty() {
+        ExitCode::from(1)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn show(package: &Path, opened: &OpenedPackage, manifest: &PackageManifest, advice: &[Advice]) {
+    let version = manifest
+        .version
+        .as_deref()
+        .map(|version| format!(" {version}"));
+    say::line(format!(
+        "{}{}: {}, {} files, {}",
+        manifest.name,
+        version.unwrap_or_default(),
+        manifest.shape.file(),
+        opened.files,
+        opened.digest
+    ));
+    for component in &manifest.components {
+        let after: Vec<&str> = component
+            .after
+            .iter()
+            .map(|after| after.value.as_str())
+            .collect();
+        let after = if after.is_empty() {
+            String::new()
+        } else {
+            format!(" (after {})", after.join(", "))
+        };
+        say::line(format!("  {}{after}", component.name.value));
+        for entry in &component.steps {
+            say::line(format!(
+                "    {}: {}",
+                entry.step.name,
+                doing(&entry.step.action)
+            ));
+        }
+    }
+    for entry in &manifest.rollback {
+        say::line(format!(
+            "  back: {}: {}",
+            entry.step.name,
+            doing(&entry.step.action)
+        ));
+    }
+    for parameter in &manifest.parameters {
+        let default = parameter
+            .default
+            .as_ref()
+            .map(|value| format!(", else `{value}`"));
+        let about = parameter.about.as_ref().map(|about| format!(": {about}"));
+        say::line(format!(
+            "  wants {}{}{}",
+            parameter.name.value,
+            default.unwrap_or_default(),
+            about.unwrap_or_default()
+        ));
+    }
+    for secret in &manifest.secrets {
+        say::line(format!("  wants the secret {}", secret.value));
+    }
+    for advice in advice {
+        let at = match &advice.location {
+            Some(location) => location.to_string(),
+            None => package.display().to_string(),
+        };
+        say::warning(format!("{at}: {}\n  help: {}", advice.text, advice.help));
+    }
+}
+
+/// In one word or two, what an action does and where.
+fn doing(action: &Action) -> String {
+    match action {
+        Action::Run { service: None, .. } => "runs in the bastion".to_owned(),
+        Action::Run {
+            service: Some(service),
+            ..
+        } => format!("runs in {service}"),
+        Action::Copy { service, to, .. } => format!("copies to {service}:{to}"),
+        Action::Image { service, .. } => format!("a new image for {service}"),
+        Action::Env { service, .. } => format!("variables of {service}"),
+        Action::Files { service, .. } => format!("files for {service}"),
+        Action::Restart { service } => format!("restarts {service}"),
+        Action::Wait { .. } => "waits".to_owned(),
+    }
+}
+
+fn document(
+    package: &Path,
+    opened: &OpenedPackage,
+    manifest: &PackageManifest,
+    advice: &[Advice],
+) -> String {
+    let components: Vec<_> = manifest
+        .components
+        .iter()
+        .map(|component| {
+            let after: Vec<&str> = component.after.iter().map(|at| at.value.as_str()).collect();
+            let steps: Vec<&str> = component
+                .steps
+                .iter()
+                .map(|entry| entry.step.name.as_str())
+                .collect();
+            json!({ "name": component.name.value, "after": after, "steps": steps })
+        })
+        .collect();
+    let warnings: Vec<_> = advice
+        .iter()
+        .map(|advice| {
+            json!({
+                "location": advice.location.as_ref().map(ToString::to_string),
+                "text": advice.text,
+                "help": advice.help,
+            })
+        })
+        .collect();
+    let parameters: Vec<&str> = manifest
+        .parameters
+        .iter()
+        .map(|of| of.name.value.as_str())
+        .collect();
+    let secrets: Vec<&str> = manifest
+        .secrets
+        .iter()
+        .map(|name| name.value.as_str())
+        .collect();
+    json!({
+        "package": manifest.name,
+        "version": manifest.version,
+        "path": package.display().to_string(),
+        "shape": manifest.shape.file(),
+        "digest": opened.digest,
+        "files": opened.files,
+        "bytes": opened.bytes,
+        "components": components,
+        "parameters": parameters,
+        "secrets": secrets,
+        "warnings": warnings,
+    })
+    .to_string()
+}

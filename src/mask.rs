@@ -1,0 +1,239 @@
+//! Keeps secrets out of everything that is shown or written: in the forms in which a shell or a log would show them.
+//!
+//! A secret is looked for as it is, each of its lines by itself, and encoded: Base64 (plain and URL-safe, at each of the
+//! three positions that it can have in a longer text), hexadecimal, percent-encoded, and with the escapes of JSON, of
+//! XML, and of a shell's `'...'`, `"..."`, `$'...'` and `printf %q`.
+
+use std::collections::BTreeSet;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use serde_json::Value;
+
+/// What stands in the place of a secret.
+pub const MASKED: &str = "***";
+
+/// A secret shorter than this would mask half of every report, and its encodings would be found by chance.
+pub const SHORTEST: usize = 4;
+
+/// The secrets that must not be shown.
+#[derive(Clone, Default)]
+pub struct Mask(Option<AhoCorasick>);
+
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let forms = self.0.as_ref().map_or(0, AhoCorasick::patterns_len);
+        write!(f, "{forms} masked forms")
+    }
+}
+
+impl Mask {
+    /// Masks these values; of one of several lines also each line that is long enough.
+    ///
+    /// # Errors
+    /// Where there are too many to be looked for at once.
+    pub fn of<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let mut forms = BTreeSet::new();
+        for secret in secrets {
+            for part in std::iter::once(secret).chain(secret.lines().map(str::trim)) {
+                if part.len() >= SHORTEST {
+                    forms.extend(forms_of(part));
+                }
+            }
+        }
+        if forms.is_empty() {
+            return Ok(Self::default());
+        }
+        AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(forms)
+            .map(|found| Self(Some(found)))
+            .map_err(|error| error.to_string())
+    }
+
+    /// True where nothing is masked.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The text without the secrets.
+    pub fn text(&self, text: String) -> String {
+        match &self.0 {
+            Some(found) if found.is_match(&text) => {
+                let stars = vec![MASKED; found.patterns_len()];
+                found.replace_all(&text, &stars)
+            }
+            Some(_) | None => text,
+        }
+    }
+
+    /// The document without the secrets, in values and in keys.
+    pub fn document(&self, document: Value) -> Value {
+        match document {
+            Value::String(text) => Value::String(self.text(text)),
+            Value::Array(items) => items.into_iter().map(|item| self.document(item)).collect(),
+            Value::Object(entries) => entries
+                .into_iter()
+                .map(|(key, value)| (self.text(key), self.document(value)))
+                .collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => document,
+        }
+    }
+}
+
+/// Every form in which a secret may be shown.
+fn forms_of(secret: &str) -> BTreeSet<String> {
+    let bytes = secret.as_bytes();
+    let mut forms = BTreeSet::from([secret.to_owned()]);
+    let hex = crate::digest::hex(bytes);
+    forms.insert(hex.to_uppercase());
+    forms.insert(hex);
+    for alphabet in [&STANDARD, &URL_SAFE] {
+        forms.extend((0..3).map(|before| {
+            middle(
+                &alphabet.encode(shifted(bytes, before)),
+                bytes.len(),
+                before,
+            )
+        }));
+    }
+    for keep in ["-_.~", "-_.~/", "-_.~:/?#[]@!$&'()*+,;="] {
+        forms.insert(percent(bytes, keep, false));
+        forms.insert(percent(bytes, keep, true));
+    }
+    forms.insert(percent(bytes, "-_.~", false).replace("%20", "+"));
+    if let Ok(json) = serde_json::to_string(secret) {
+        forms.insert(json.trim_matches('"').to_owned());
+        forms.insert(json[1..json.len() - 1].to_owned());
+        forms.insert(json[1..json.len() - 1].replace('/', "\\/"));
+    }
+    let escaped = |special: &str, with: &dyn Fn(char) -> String| -> String {
+        secret
+            .chars()
+            .map(|c| {
+                if special.contains(c) {
+                    with(c)
+                } else {
+                    c.to_string()
+                }
+            })
+            .collect()
+    };
+    let backslash = |c: char| format!("\\{c}");
+    forms.insert(secret.replace('\'', "'\\''"));
+    forms.insert(secret.replace('\'', "'\"'\"'"));
+    forms.insert(escaped("\\'", &backslash));
+    forms.insert(escaped("\\\"$`", &backslash));
+    forms.insert(escaped("\\\"$`!", &backslash));
+    forms.insert(escaped(" \\\"$`!'&()*;<>?[]{}|#~^=%,", &backslash));
+    forms.insert(escaped(" \\\"$`!'&()*;<>?[]{}|#~^", &backslash));
+    forms.insert(escaped(" \\\"$`!'&()*;<>?[]{}|^,", &backslash));
+    let entity = |quote: &'static str| {
+        move |c: char| match c {
+            '&' => "&amp;".to_owned(),
+            '<' => "&lt;".to_owned(),
+            '>' => "&gt;".to_owned(),
+            '"' => "&quot;".to_owned(),
+            _ => quote.to_owned(),
+        }
+    };
+    forms.insert(escaped("&<>", &entity("&apos;")));
+    forms.insert(escaped("&<>\"'", &entity("&apos;")));
+    forms.insert(escaped("&<>\"'", &entity("&#39;")));
+    forms.retain(|form| form.len() >= SHORTEST);
+    forms
+}
+
+fn shifted(bytes: &[u8], before: usize) -> Vec<u8> {
+    let mut shifted = vec![0; before];
+    shifted.extend_from_slice(bytes);
+    shifted
+}
+
+/// The characters of a Base64 text that depend on the secret alone, whatever stands before and behind it.
+fn middle(encoded: &str, length: usize, before: usize) -> String {
+    let first = (before * 8).div_ceil(6);
+    let last = (before + length) * 8 / 6;
+    encoded.get(first..last).unwrap_or_default().to_owned()
+}
+
+fn percent(bytes: &[u8], keep: &str, lower: bool) -> String {
+    bytes
+        .iter()
+        .map(|byte| match char::from(*byte) {
+            c if c.is_ascii_alphanumeric() || (byte.is_ascii() && keep.contains(c)) => {
+                c.to_string()
+            }
+            _ if lower => format!("%{byte:02x}"),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "p4ss w'o\"r$d/<&>+%~é";
+
+    #[test]
+    fn every_form_that_a_shell_or_a_log_shows_is_masked() {
+        let mask = Mask::of([SECRET]).unwrap();
+        let whole = |text: String| format!("before {text} behind");
+        let base64 = |text: &str| STANDARD.encode(text);
+        for shown in [
+            SECRET.to_owned(),
+            base64(SECRET),
+            URL_SAFE.encode(SECRET),
+            crate::digest::hex(SECRET.as_bytes()),
+            "p4ss%20w%27o%22r%24d%2F%3C%26%3E%2B%25~%C3%A9".to_owned(),
+            "p4ss+w%27o%22r%24d%2F%3C%26%3E%2B%25~%C3%A9".to_owned(),
+            serde_json::to_string(SECRET).unwrap(),
+            "'p4ss w'\\''o\"r$d/<&>+%~é'".to_owned(),
+            "$'p4ss w\\'o\"r$d/<&>+%~é'".to_owned(),
+            "\"p4ss w'o\\\"r\\$d/<&>+%~é\"".to_owned(),
+            "p4ss\\ w\\'o\\\"r\\$d/\\<\\&\\>+%\\~é".to_owned(),
+            "p4ss w&apos;o&quot;r$d/&lt;&amp;&gt;+%~é".to_owned(),
+            "p4ss w'o\"r$d/&lt;&amp;&gt;+%~é".to_owned(),
+        ] {
+            let masked = mask.text(whole(shown.clone()));
+            assert!(masked.contains(MASKED), "{shown}");
+            assert!(!masked.contains("r$d"), "{shown}: {masked}");
+            assert!(
+                masked.starts_with("before ") && masked.ends_with(" behind"),
+                "{masked}"
+            );
+        }
+    }
+
+    #[test]
+    fn in_base64_it_is_found_wherever_it_begins() {
+        let mask = Mask::of(["hunter2-hunter2"]).unwrap();
+        for before in ["", "u", "us", "use", "user:"] {
+            let shown = STANDARD.encode(format!("{before}hunter2-hunter2:behind"));
+            let masked = mask.text(shown.clone());
+            assert!(masked.contains(MASKED), "{before}: {shown}");
+            // What is left of it is less than a character on either side.
+            let left = shown.len() - (masked.len() - MASKED.len());
+            assert!(left >= 15 * 8 / 6 - 1, "{before}: {masked}");
+        }
+    }
+
+    #[test]
+    fn lines_of_a_key_are_masked_and_what_is_short_or_not_there_is_left_alone() {
+        let mask = Mask::of(["-----BEGIN KEY-----\nMIIBVgIBADAN\nab\n-----END KEY-----"]).unwrap();
+        assert_eq!(mask.text("key: MIIBVgIBADAN ab".to_owned()), "key: *** ab");
+        assert_eq!(mask.text("nothing here".to_owned()), "nothing here");
+        assert!(Mask::of(["abc", ""]).unwrap().is_empty());
+        assert_eq!(format!("{:?}", Mask::default()), "0 masked forms");
+    }
+
+    #[test]
+    fn a_document_is_masked_in_depth() {
+        let mask = Mask::of(["hunter22"]).unwrap();
+        let document = serde_json::json!({ "a": ["x hunter22", 1, null], "hunter22": true });
+        let masked = serde_json::json!({ "a": ["x ***", 1, null], "***": true });
+        assert_eq!(mask.document(document), masked);
+    }
+}

@@ -1,0 +1,93 @@
+//! A step that brings an image: from an archive in the package, or built of it without a network.
+
+use crate::engine::{BuildNetwork, BuildSpec, EngineError};
+use crate::event::{EventKind, Output, Stage};
+use crate::package::dockerfile::{Reference, references};
+use crate::package::image_archive;
+use crate::plan::model::{Build, ImageSource, Step};
+use crate::stage::run::Run;
+use crate::staging::Ground;
+
+/// Brings an image of the package into the engine, under a name that belongs to this run.
+pub(super) async fn bring(
+    run: &Run,
+    component: &str,
+    step: &Step,
+    source: &ImageSource,
+    reference: &str,
+) -> Result<(), EngineError> {
+    let (Some(ground), Some(package)) = (&run.ground, &run.order.plan.package) else {
+        return Err(EngineError::new("bring an image", "there is no package"));
+    };
+    match source {
+        ImageSource::Archive(path) => {
+            let path = package.root.join(path);
+            let shown = path.display().to_string();
+            let name = reference.to_owned();
+            ground
+                .engine
+                .load_image(&shown, move |out| {
+                    image_archive::retag(&path, &name, out).map_err(std::io::Error::other)
+                })
+                .await?;
+            Ok(())
+        }
+        ImageSource::Context(path) => {
+            let build = Build {
+                context: package.root.join(path),
+                dockerfile: "Dockerfile".to_owned(),
+                args: Default::default(),
+                target: None,
+            };
+            brings_everything(ground, &build).await?;
+            let spec = BuildSpec::of(&build, reference, BuildNetwork::None)?;
+            let source = format!("{component}/{}", step.name);
+            ground
+                .engine
+                .build_image(&spec, |line| {
+                    ground.recorder.emit(EventKind::OutputLine {
+                        stage: Stage::Deploy,
+                        source: source.clone(),
+                        output: Output::Stdout,
+                        line,
+                    });
+                })
+                .await
+        }
+    }
+}
+
+/// The engine would fetch what a Dockerfile names and does not bring, from outside staging.
+async fn brings_everything(ground: &Ground, build: &Build) -> Result<(), EngineError> {
+    let path = build.context.join(&build.dockerfile);
+    let refused = |what: String| {
+        EngineError::new(format!("build from `{}`", path.display()), what).with_help(
+            "bring it along in the package, or build on an image that the stack already has",
+        )
+    };
+    let text = tokio::fs::read_to_string(&path)
+        .await
+        .map_err(|error| refused(format!("the Dockerfile cannot be read: {error}")))?;
+    for reference in references(&text) {
+        match reference {
+            Reference::Image(image) => {
+                if ground.engine.image(&image).await?.is_none() {
+                    return Err(refused(format!(
+                        "the image `{image}` is not present, and a deploy may not fetch it"
+                    )));
+                }
+            }
+            Reference::Remote(instruction) => {
+                return Err(refused(format!(
+                    "`{instruction}` reaches outside, which a deploy may not"
+                )));
+            }
+            Reference::Unknown(image) => {
+                return Err(refused(format!(
+                    "the image `{image}` is not named in the Dockerfile itself"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
