@@ -6,7 +6,7 @@ use std::process::Command;
 use rehearsal::event::{CaseStatus, Owner};
 use rehearsal::verdict::Outcome;
 
-use crate::common::{BASE, Place, Ran, rehearse};
+use crate::common::{Place, Ran, rehearse};
 
 const TOKEN: &str = "s3cr&t /to'ken";
 
@@ -47,7 +47,7 @@ fn place(test: &str, package: &str) -> Place {
     place.write(
         "stack.yaml",
         format!(
-            "services:\n  app:\n    image: {BASE}\n    command: [sh, -c, \"{says}\"]\n    \
+            "services:\n  app:\n    image: rehearse-site/cms:2.3\n    entrypoint: [sh, -c, \"{says}\"]\n    \
              volumes: [\"state:/srv/state\"]\nvolumes: {{ state: }}\n"
         ),
     );
