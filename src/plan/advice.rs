@@ -70,7 +70,7 @@ const RULES: [Rule; 8] = [
         help: "write a step `wait: { http: .. }`, `{ tcp: .. }` or `{ sql: .. }`",
     },
     Rule {
-        line: r"\b(systemctl|service)\s+\S+",
+        line: r"\bsystemctl\s+\S+|\bservice\s+\S+\s+(start|stop|restart|reload)\b",
         unless: None,
         text: "asks a service manager, which a container does not have",
         help: "write a step `restart: SERVICE`",
