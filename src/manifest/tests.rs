@@ -423,7 +423,13 @@ fn example(page: &str, place: &str, body: &str, refused: bool) {
     };
     if let Some(named) = named {
         let rehearsal = temp.path().join("rehearsals/example.yaml");
-        let text = format!("rehearsal: example\nstack: ../docker/site/compose.yaml\n{named}\n");
+        let given = if body.contains("secrets:") {
+            "parameters: { SITE: shop.example }\nsecrets: { PAYMENT_TOKEN: { env: TOKEN } }\n"
+        } else {
+            ""
+        };
+        let text =
+            format!("rehearsal: example\nstack: ../docker/site/compose.yaml\n{named}\n{given}");
         std::fs::write(&rehearsal, text).unwrap();
         checked.push(check(&rehearsal));
     }
