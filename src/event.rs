@@ -289,6 +289,9 @@ pub enum EventKind {
         shape: String,
         /// The components in the order in which they will be deployed.
         components: Vec<String>,
+        /// The components that will not be, by `--only`. Such a run opens no gate.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left_out: Vec<String>,
     },
     /// The engine answered.
     EngineFound {

@@ -152,6 +152,17 @@ fn doubts(record: &Record) -> Vec<String> {
         record.assisted || record.verdict.assisted,
         format!("run {run} was assisted: somebody had a shell in it"),
     );
+    let left_out = record
+        .package
+        .as_ref()
+        .map_or(&[][..], |package| &package.left_out);
+    doubt(
+        !left_out.is_empty(),
+        format!(
+            "run {run} deployed a part of the package only, without {}",
+            left_out.join(", ")
+        ),
+    );
     doubt(
         record.verdict.interrupted,
         format!("run {run} was interrupted"),

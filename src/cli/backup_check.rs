@@ -56,6 +56,8 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         rehearsal: &arguments.rehearsal,
         package: None,
         set: &[],
+        only: &[],
+        deployed: &[],
         mode: Mode::BackupCheck,
         keep: Keep::Never,
         keep_for: KEEP_FOR,

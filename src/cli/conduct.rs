@@ -20,7 +20,7 @@ use crate::mask::{Mask, SHORTEST};
 use crate::notify::deliver::Receiver;
 use crate::package::{OpenLimits, OpenedPackage};
 use crate::plan::model::{Plan, Secret};
-use crate::plan::{PackageFacts, resolve};
+use crate::plan::{PackageFacts, resolve, subset};
 use crate::report::files::RunFolder;
 use crate::report::jsonl::JsonLines;
 use crate::report::record::Record;
@@ -37,6 +37,10 @@ pub(super) struct Asked<'a> {
     pub package: Option<&'a Path>,
     /// Values for what the package leaves open, from the command line.
     pub set: &'a [(String, String)],
+    /// The components to deploy; none named is all of them.
+    pub only: &'a [String],
+    /// The components that the restored site has already.
+    pub deployed: &'a [String],
     pub mode: Mode,
     pub keep: Keep,
     pub keep_for: SignedDuration,
@@ -60,12 +64,14 @@ pub(super) struct Prepared {
 }
 
 /// Reads, checks and resolves; everything that is wrong is said at once.
-pub(super) fn prepare(
-    rehearsal: &Path,
-    package: Option<&Path>,
-    set: &[(String, String)],
-    mode: Mode,
-) -> Result<Prepared, ExitCode> {
+pub(super) fn prepare(asked: &Asked<'_>) -> Result<Prepared, ExitCode> {
+    let &Asked {
+        rehearsal,
+        package,
+        set,
+        mode,
+        ..
+    } = asked;
     let mut loaded = crate::manifest::load(rehearsal).map_err(|wrong| say::problems(&wrong))?;
     for (name, value) in set {
         loaded.rehearsal.set(name, value);
@@ -88,7 +94,13 @@ pub(super) fn prepare(
         return Err(ExitCode::from(USAGE));
     }
     let opened = package.map(open).transpose()?;
-    let plan = plan(&loaded, package, opened.as_ref())?;
+    let mut plan = plan(&loaded, package, opened.as_ref())?;
+    if let (Some(package), false) = (&mut plan.package, asked.only.is_empty()) {
+        subset::only(package, asked.only, asked.deployed).map_err(|(why, help)| {
+            say::error(why, help.as_deref());
+            ExitCode::from(USAGE)
+        })?;
+    }
     if mode == Mode::Rehearse && !looks_at_the_deploy(&plan) {
         say::error(
             format!(
@@ -263,7 +275,7 @@ pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
 /// Fails with an exit code where there was no run; everything has been said then.
 fn started(asked: &Asked<'_>) -> Result<ExitCode, ExitCode> {
     let receiver = receiver(asked.telling)?;
-    let prepared = prepare(asked.rehearsal, asked.package, asked.set, asked.mode)?;
+    let prepared = prepare(asked)?;
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

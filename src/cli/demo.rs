@@ -93,6 +93,8 @@ fn rehearse(dir: &Path, package: &Path, report_dir: &Path) -> ExitCode {
         rehearsal: &dir.join("rehearsals/site.yaml"),
         package: Some(package),
         set: &[],
+        only: &[],
+        deployed: &[],
         mode: Mode::Rehearse,
         keep: Keep::Never,
         keep_for: KEEP_FOR,

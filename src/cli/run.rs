@@ -33,6 +33,17 @@ pub struct Arguments {
     /// Give a parameter of the package a value; it counts more than the rehearsal's `parameters:`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     pub set: Vec<(String, String)>,
+    /// Deploy these components of the package only; such a run opens no gate
+    #[arg(long, value_name = "COMPONENTS", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// With --only: components that the restored site has already
+    #[arg(
+        long,
+        value_name = "COMPONENTS",
+        value_delimiter = ',',
+        requires = "only"
+    )]
+    pub deployed: Vec<String>,
     /// Whether to leave staging up at the end, as the deploy left it, to look at
     #[arg(long, value_enum, default_value_t = KeepArgument::Never)]
     pub keep: KeepArgument,
@@ -96,6 +107,8 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         rehearsal: &arguments.rehearsal,
         package: arguments.package.as_deref(),
         set: &arguments.set,
+        only: &arguments.only,
+        deployed: &arguments.deployed,
         mode: Mode::Rehearse,
         keep: match arguments.keep {
             KeepArgument::Never => crate::stage::run::Keep::Never,

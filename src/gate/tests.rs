@@ -158,6 +158,14 @@ fn rows() -> Vec<(&'static str, Vec<Record>, Option<&'static str>, u8)> {
             1,
         ),
         (
+            "a part only",
+            vec![change(passed(), |r| {
+                r.package.as_mut().unwrap().left_out = vec!["content".into()];
+            })],
+            None,
+            1,
+        ),
+        (
             "assisted, by its verdict",
             vec![change(passed(), |r| r.verdict.assisted = true)],
             None,

@@ -6,6 +6,7 @@ pub mod model;
 pub(crate) mod order;
 mod resolve;
 mod settings;
+pub mod subset;
 
 pub(crate) use cross::cross_check;
 pub(crate) use resolve::start_order;

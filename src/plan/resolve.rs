@@ -259,6 +259,7 @@ fn resolved(
                 steps: steps(&component.steps),
             })
             .collect(),
+        left_out: Vec::new(),
         rollback: steps(&manifest.rollback),
         declares_schema: manifest.declares_schema.clone(),
     }

@@ -170,12 +170,14 @@ impl Record {
                 name,
                 version,
                 digest,
+                left_out,
                 ..
             } => {
                 self.package = Some(PackageFacts {
                     name,
                     version,
                     digest,
+                    left_out,
                 });
             }
             EventKind::EngineFound {

@@ -44,7 +44,17 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
                 .iter()
                 .map(|component| component.name.clone())
                 .collect(),
+            left_out: package.left_out.clone(),
         });
+        if !package.left_out.is_empty() {
+            run.recorder.emit(EventKind::Note {
+                stage: Stage::Preflight,
+                text: format!(
+                    "only a part of the package is rehearsed, without {}: the gate stays shut",
+                    package.left_out.join(", ")
+                ),
+            });
+        }
     }
     // Before the backups: without an engine, hours of digesting would be for nothing.
     connect(run).await?;

@@ -34,6 +34,9 @@ pub struct Package {
     pub secrets: BTreeMap<String, Secret>,
     /// In deploy order: each after everything it names in `after`, ties by listing.
     pub components: Vec<Component>,
+    /// Components that are not to be deployed this time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// The package's own way back.
     pub rollback: Vec<Step>,
     /// Schema objects that the package says it changes.

@@ -17,6 +17,9 @@ pub struct PackageFacts {
     pub version: Option<String>,
     /// `sha256:<hex>` over its sorted file digests.
     pub digest: String,
+    /// Components that were not deployed, by `--only`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// The engine of a run.
