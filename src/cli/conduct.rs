@@ -79,6 +79,16 @@ pub(super) fn prepare(
         );
         return Err(ExitCode::from(USAGE));
     }
+    if mode == Mode::BackupCheck && loaded.rehearsal.restores.is_empty() {
+        say::error(
+            format!(
+                "`{}` restores no backup, so there is nothing to check and nothing could fail",
+                rehearsal.display()
+            ),
+            Some("add `restore:` with the backups that one would come back from"),
+        );
+        return Err(ExitCode::from(USAGE));
+    }
     let opened = package.map(open).transpose()?;
     let plan = plan(&loaded, package, opened.as_ref())?;
     if mode == Mode::Rehearse && !looks_at_the_deploy(&plan) {
