@@ -93,6 +93,16 @@ pub(super) fn prepare(asked: &Asked<'_>) -> Result<Prepared, ExitCode> {
         );
         return Err(ExitCode::from(USAGE));
     }
+    if mode == Mode::BackupCheck && loaded.rehearsal.restores.is_empty() {
+        say::error(
+            format!(
+                "`{}` restores no backup, so there is nothing to check and nothing could fail",
+                rehearsal.display()
+            ),
+            Some("add `restore:` with the backups that one would come back from"),
+        );
+        return Err(ExitCode::from(USAGE));
+    }
     let opened = package.map(open).transpose()?;
     let mut plan = plan(&loaded, package, opened.as_ref())?;
     if let (Some(package), false) = (&mut plan.package, asked.only.is_empty()) {

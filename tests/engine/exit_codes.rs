@@ -42,6 +42,14 @@ fn usage_is_64_and_says_what_to_do() {
     let nowhere = place.path().join("nowhere.yaml");
     let nowhere = nowhere.to_str().expect("a plain path");
     let site = "rehearsals/site.yaml";
+    let nothing = place.path().join("nothing.yaml");
+    let stack = checkout().join("docker/site/compose.yaml");
+    std::fs::write(
+        &nothing,
+        format!("rehearsal: nothing\nstack: {}\n", stack.display()),
+    )
+    .expect("a file");
+    let nothing = nothing.to_str().expect("a plain path");
     for (arguments, words) in [
         (&["run"][..], &["REHEARSAL"][..]),
         (&["rehearse"], &["unrecognized subcommand"]),
@@ -56,6 +64,10 @@ fn usage_is_64_and_says_what_to_do() {
             &["broken.yaml:3:1", "`speed`", "broken.yaml:2:8"],
         ),
         (&["backup-check", broken], &["`speed`"]),
+        (
+            &["backup-check", nothing],
+            &["restores no backup", "nothing could fail", "help:"],
+        ),
         (
             &["run", site, "--package", nowhere],
             &["nowhere.yaml", "help:"],

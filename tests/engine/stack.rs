@@ -149,7 +149,8 @@ fn what_the_stack_says_is_seen_from_inside() {
         );
     }
     place.write("testplan.yaml", testplan);
-    place.rehearsal("");
+    place.write("backup.tar", crate::backup::archive(&name));
+    place.rehearsal("restore: [{ volume: data, archive: backup.tar }]\n");
     let mut command = place.command("backup-check", &place.path("rehearsal.yaml"));
     // What whoever runs it has in the environment is none of staging's business.
     command
@@ -164,4 +165,5 @@ fn what_the_stack_says_is_seen_from_inside() {
         matches!(&event.kind, EventKind::Note { text, .. } if text == &format!("built {image}"))
     });
     assert!(built, "no word of the build");
+    crate::common::forget_bases_of(ran.run());
 }

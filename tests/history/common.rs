@@ -27,7 +27,8 @@ impl Place {
         let files = [
             (
                 "stack.yaml",
-                "services:\n  app: { image: none, command: [sleep, infinity] }\n",
+                "services:\n  app: { image: none, command: [sleep, infinity], volumes: [\"state:/srv\"] }\n\
+                 volumes: { state: }\n",
             ),
             (
                 "testplan.yaml",
@@ -36,7 +37,8 @@ impl Place {
             ),
             (
                 "rehearsal.yaml",
-                "rehearsal: small\nstack: stack.yaml\ntestplan: testplan.yaml\n",
+                "rehearsal: small\nstack: stack.yaml\ntestplan: testplan.yaml\n\
+                 restore: [{ volume: state, archive: backup.tar }]\n",
             ),
         ];
         for (name, content) in files {

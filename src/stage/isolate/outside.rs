@@ -1,0 +1,173 @@
+//! What stands outside while the proof is made.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{DNS, Moment};
+use crate::agent::protocol::{Reach, Reached};
+use crate::engine::{Attach, ContainerSpec, EngineError, ExecSpec, HostNetwork};
+use crate::event::Owner;
+use crate::stage::Bad;
+use crate::staging::{Ground, Staging};
+use crate::state::agent;
+
+/// What stands outside while the proof is made: the beacon, and a place on an ordinary bridge to see it from.
+pub(crate) struct Outside {
+    pub(super) moment: Moment,
+    pub(super) beacon: Beacon,
+    pub(super) control: Control,
+}
+
+impl Outside {
+    /// Starts both.
+    ///
+    /// # Errors
+    /// When the engine refuses, or has no ordinary bridge.
+    pub(in crate::stage) async fn open(
+        ground: &Ground,
+        agent_image: &str,
+        moment: Moment,
+    ) -> Result<Self, Bad> {
+        let (beacon, control) = tokio::join!(
+            Beacon::open(ground, agent_image, moment),
+            Control::open(ground, agent_image, moment)
+        );
+        Ok(Self {
+            moment,
+            beacon: beacon?,
+            control: control?,
+        })
+    }
+
+    pub(super) async fn close(&self, ground: &Ground) -> Result<(), EngineError> {
+        let (first, second) = tokio::join!(
+            ground.engine.remove_container(&self.beacon.container),
+            ground.engine.remove_container(&self.control.container)
+        );
+        first.and(second)
+    }
+}
+
+/// The beacon's ports: high enough to be free, random so that two runs do not meet; and the port of DNS, where the
+/// host has nothing there already.
+pub(super) struct Beacon {
+    container: String,
+    pub(super) tcp: u16,
+    pub(super) udp: u16,
+}
+
+impl Beacon {
+    async fn open(ground: &Ground, agent_image: &str, moment: Moment) -> Result<Self, Bad> {
+        let container = ground.names.of(&format!("{}-beacon", moment.suite()));
+        let (tcp, udp) = (fastrand::u16(20_000..32_000), fastrand::u16(20_000..32_000));
+        let mut spec = ContainerSpec::new(&container, agent_image, Attach::Host(HostNetwork));
+        spec.command = Some(agent(&[
+            "beacon",
+            "--tcp",
+            &tcp.to_string(),
+            "--udp",
+            &udp.to_string(),
+            "--udp",
+            &DNS.to_string(),
+        ]));
+        ground
+            .engine
+            .create_container(&spec, &ground.labels)
+            .await?;
+        ground.engine.start_container(&container).await?;
+        // Its first line says that it listens.
+        let mut lines = Box::pin(ground.engine.follow_stdout(&container));
+        let first = tokio::time::timeout(
+            Duration::from_secs(10),
+            futures_util::StreamExt::next(&mut lines),
+        )
+        .await;
+        match first {
+            Ok(Some(Ok(_))) => Ok(Self {
+                container,
+                tcp,
+                udp,
+            }),
+            Ok(Some(Err(error))) => Err(error.into()),
+            Ok(None) | Err(_) => {
+                let said = ground.engine.container_log(&container, Some(5)).await?;
+                ground.engine.remove_container(&container).await?;
+                Err(Bad::new(
+                    Owner::Engine,
+                    format!(
+                        "the beacon of the isolation proof did not start: {}",
+                        said.trim()
+                    ),
+                ))
+            }
+        }
+    }
+}
+
+/// A place on an ordinary bridge.
+pub(super) struct Control {
+    container: String,
+    /// The host's address as seen from there.
+    pub(super) host: IpAddr,
+}
+
+impl Control {
+    async fn open(ground: &Ground, agent_image: &str, moment: Moment) -> Result<Self, Bad> {
+        let container = ground.names.of(&format!("{}-control", moment.suite()));
+        let mut spec = ContainerSpec::new(&container, agent_image, Attach::Bridge);
+        spec.command = Some(agent(&["idle"]));
+        ground
+            .engine
+            .create_container(&spec, &ground.labels)
+            .await?;
+        ground.engine.start_container(&container).await?;
+        let state = ground.engine.container_state(&container).await?;
+        let host = state.gateway.ok_or_else(|| {
+            Bad::new(
+                Owner::Isolation,
+                "the isolation of staging cannot be proved: the engine's own bridge has no gateway to test against",
+            )
+            .with_help("the engine runs without its default bridge (`bridge: none`?); the proof needs it")
+        })?;
+        Ok(Self { container, host })
+    }
+
+    /// Tries the same probes as from inside.
+    pub(super) async fn reach(
+        &self,
+        staging: &Staging,
+        probes: &[Reach],
+    ) -> Result<Vec<Reached>, Bad> {
+        let mut command = agent(&["reach"]);
+        for probe in probes {
+            let json = serde_json::to_string(probe).map_err(|error| {
+                Bad::new(Owner::Engine, format!("cannot write a probe: {error}"))
+            })?;
+            command.push(json);
+        }
+        let spec = ExecSpec {
+            command,
+            ..ExecSpec::default()
+        };
+        let outcome = staging
+            .ground
+            .engine
+            .exec(&self.container, &spec, |_| {})
+            .await?;
+        let answers: Vec<Reached> = outcome
+            .stdout
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        if answers.len() == probes.len() {
+            return Ok(answers);
+        }
+        Err(Bad::new(
+            Owner::Engine,
+            format!(
+                "the control of the isolation proof broke off: {}",
+                outcome.last_words()
+            ),
+        ))
+    }
+}
