@@ -1,10 +1,10 @@
 //! Runs the package's components and steps in dependency order, unassisted.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::run::{Run, not_passed, out_of_order, passed};
 use super::suite::{first_failures, tests_at};
-use super::{Bad, provision, step};
+use super::{Bad, isolate, provision, step, unassisted};
 use crate::check::model::{Test, When};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
 use crate::plan::model::{Action, Component, Package};
@@ -21,8 +21,30 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         what: "deploy".to_owned(),
         seconds: begun.elapsed().as_secs_f64(),
     });
-    result?;
-    unchanged(run, "during").await
+    let took = begun.elapsed();
+    if matches!(&result, Err(bad) if bad.owner != Owner::Package) {
+        return result;
+    }
+    unchanged(run, "during").await?;
+    unassisted_suite(run, &package, took).await?;
+    result
+}
+
+/// Says of the deploy as it was seen whether it needed anybody.
+async fn unassisted_suite(run: &Run, package: &Package, took: Duration) -> Result<(), Bad> {
+    let heard = isolate::heard_so_far(run.staging()?).await;
+    let events = run.recorder.events();
+    let cases = unassisted::cases(&unassisted::Deploy {
+        events: &events,
+        took,
+        limit: run.order.plan.limits.deploy,
+        digest: &package.digest,
+        heard,
+    });
+    for case in cases {
+        run.case(Stage::Deploy, case);
+    }
+    Ok(())
 }
 
 /// Ends everything of the deploy that could go on: the bastion with all that steps started in it, and the service in

@@ -22,6 +22,7 @@ mod standing;
 mod step;
 mod suite;
 mod teardown;
+mod unassisted;
 mod verify;
 
 pub use crate::staging::Bad;

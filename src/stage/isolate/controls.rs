@@ -79,6 +79,31 @@ pub(super) async fn judge_name(
     Some(message)
 }
 
+/// Returns when every outside name that was asked for until now is an event: the agent writes down what it hears in order,
+/// so a question of our own that arrives has all earlier ones before it.
+///
+/// # Errors
+/// Why that cannot be said.
+pub(in crate::stage) async fn heard_so_far(staging: &Staging) -> Result<(), String> {
+    let name = format!("rehearse-{:08x}.example.com", fastrand::u32(..));
+    // No need to wait for a question that nobody has asked yet: the first one is asked at once.
+    let door = Reach::Name {
+        name: name.clone(),
+        timeout: BUSY_PATIENCE,
+    };
+    let ask = async {
+        // Whether it was answered is not what this is about.
+        let _ = staging.network.agent.ask(Ask::Reach(door)).await;
+        hear(staging, &name).await
+    };
+    tokio::time::timeout(HEARING, ask).await.unwrap_or_else(|_| {
+        Err(format!(
+            "the agent heard no question within {} s, so others may have gone unheard",
+            HEARING.as_secs()
+        ))
+    })
+}
+
 /// Waits until the agent has heard a question that was asked, and asks it again: the resolver of a busy engine answers
 /// late, or after the asker has given up. One question that arrives shows where questions go. The caller holds the deadline.
 async fn hear(staging: &Staging, name: &str) -> Result<(), String> {

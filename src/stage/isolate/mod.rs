@@ -18,6 +18,7 @@ use crate::agent::protocol::{Answer, Ask, Reach};
 use crate::engine::EngineError;
 use crate::event::{CaseStatus, Owner, Stage};
 use crate::staging::Staging;
+pub(super) use controls::heard_so_far;
 use controls::{judge_control, judge_ipv6, judge_name};
 use doors::{Door, SLOW, ask_doors, door, judge_doors, patient, report, tcp, udp};
 pub(crate) use outside::Outside;

@@ -14,6 +14,9 @@ use crate::event::Owner;
 use crate::plan::model::{Action, Step};
 use crate::staging::{Bastion, Blueprint, StartError};
 
+/// How it is said of a step that its time was over.
+pub(super) const LATE: &str = "did not end within its timeout";
+
 /// How a step ended.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -232,7 +235,7 @@ async fn within<T>(step: &Step, work: impl Future<Output = T>) -> Option<T> {
 fn timed_out(step: &Step) -> Outcome {
     let limit: Duration = step.timeout;
     Outcome::failed(format!(
-        "it did not end within its timeout of {} s",
+        "it {LATE} of {} s",
         limit.as_secs()
     ))
 }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-use super::{Outcome, container_of, settings};
+use super::{LATE, Outcome, container_of, settings};
 use crate::engine::ExecSpec;
 use crate::event::{EventKind, Output, Stage};
 use crate::plan::model::Step;
@@ -139,7 +139,7 @@ async fn once(
     Ok(match ended {
         Ended::Killed => Outcome {
             result: Err(format!(
-                "it did not end within its timeout of {} s and was killed",
+                "it {LATE} of {} s and was killed",
                 step.timeout.as_secs()
             )),
             exit_code: None,

@@ -1,0 +1,306 @@
+//! Whether the deploy needed anybody, or anything but the package: a suite of its own, from what was seen while it ran.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::run::{not_passed, passed};
+use super::step::LATE;
+use crate::event::{Case, CaseStatus, Event, EventKind, Stage};
+
+/// The suite's name.
+pub(super) const SUITE: &str = "unassisted";
+
+/// How a program asks a person, as the last thing that it writes.
+static ASKS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)(\[y(es)?/n(o)?\]|\(y(es)?/n(o)?\)|pass(word|phrase)[^:]*:\s*$|login:\s*$|username[^:]*:\s*$|press (any key|enter|return)|are you sure[^.]*\?|(continue|proceed|go on|overwrite)[^.]*\?\s*$)",
+    )
+    .ok()
+});
+
+/// What a program says that wanted to ask and found nobody.
+static MISSES: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)(EOFError|EOF when reading a line|end of file on (stdin|standard input)|(stdin|standard input|input device) is not a (tty|terminal)|a terminal is required|no tty present|unable to read (the )?password|inappropriate ioctl for device)",
+    )
+    .ok()
+});
+
+/// What is known of a deploy that ended by itself.
+pub(super) struct Deploy<'a> {
+    /// Everything so far.
+    pub events: &'a [Event],
+    /// How long all steps took.
+    pub took: Duration,
+    /// `limits.deploy`.
+    pub limit: Duration,
+    /// The package's digest, which was taken again after the last step.
+    pub digest: &'a str,
+    /// `Err` where not every question for an outside name can have been heard.
+    pub heard: Result<(), String>,
+}
+
+/// One step as it was seen.
+struct Seen {
+    name: String,
+    target: String,
+    runs: bool,
+    lines: Vec<String>,
+    late: bool,
+}
+
+/// The suite.
+pub(super) fn cases(deploy: &Deploy<'_>) -> Vec<Case> {
+    let steps = steps(deploy.events);
+    vec![
+        nobody_was_asked(&steps),
+        nothing_outside_was_asked_for(deploy, &steps),
+        unchanged(deploy),
+        in_time(deploy, &steps),
+    ]
+}
+
+fn steps(events: &[Event]) -> Vec<Seen> {
+    let mut steps: Vec<Seen> = Vec::new();
+    for event in events {
+        if let EventKind::StepStarted {
+            component,
+            step,
+            target,
+        } = &event.kind
+        {
+            steps.push(Seen {
+                name: format!("{component}/{step}"),
+                target: target.clone(),
+                runs: false,
+                lines: Vec::new(),
+                late: false,
+            });
+            continue;
+        }
+        let Some(step) = steps.last_mut() else {
+            continue;
+        };
+        if let EventKind::OutputLine { source, line, .. } = &event.kind
+            && *source == step.name
+        {
+            step.lines.push(line.clone());
+        } else if let EventKind::StepFinished { exit_code, .. } = &event.kind {
+            step.runs = exit_code.is_some();
+        } else if let EventKind::CaseFinished { stage, case } = &event.kind
+            && *stage == Stage::Deploy
+            && case.message.as_ref().is_some_and(|why| why.contains(LATE))
+        {
+            step.late = true;
+        }
+    }
+    steps
+}
+
+fn case(name: &str, found: Result<Option<String>, String>) -> Case {
+    let case = match found {
+        Ok(figure) => passed(Stage::Deploy, name, 0.0, figure),
+        Err(why) => not_passed(Stage::Deploy, name, CaseStatus::Failed, 0.0, why),
+    };
+    Case {
+        suite: SUITE.to_owned(),
+        ..case
+    }
+}
+
+/// Input is closed, so a question is never answered; what the program writes shows that it asked.
+fn nobody_was_asked(steps: &[Seen]) -> Case {
+    let says = |rule: &Option<Regex>, line: &str| rule.as_ref().is_some_and(|rule| rule.is_match(line));
+    let asked = steps.iter().find_map(|step| {
+        let last = step.lines.iter().rev().find(|line| !line.trim().is_empty());
+        let asks = last.filter(|line| says(&ASKS, line));
+        let misses = || step.lines.iter().find(|line| says(&MISSES, line));
+        let line = asks.or_else(misses)?;
+        Some(format!("step `{}` waits for a person: {}", step.name, line.trim()))
+    });
+    let runs = steps.iter().filter(|step| step.runs).count();
+    case(
+        "no step asks a person",
+        asked.map_or_else(|| Ok(Some(format!("{runs} steps ran without input and terminal"))), Err),
+    )
+}
+
+/// A name that the same asker asked for before the deploy is the site's own affair.
+fn nothing_outside_was_asked_for(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
+    const NAME: &str = "no step asks for anything outside staging";
+    if let Err(why) = &deploy.heard {
+        let case = not_passed(Stage::Deploy, NAME, CaseStatus::Error, 0.0, why.clone());
+        return Case {
+            suite: SUITE.to_owned(),
+            ..case
+        };
+    }
+    let mut before = BTreeSet::new();
+    let mut theirs = Vec::new();
+    let mut others = BTreeSet::new();
+    for event in deploy.events {
+        let EventKind::OutsideName { stage, name, asker } = &event.kind else {
+            continue;
+        };
+        if *stage < Stage::Deploy {
+            before.insert((name, asker));
+        } else if *stage == Stage::Deploy && !before.contains(&(name, asker)) {
+            let of_step = asker == "bastion"
+                || steps.iter().any(|step| step.runs && step.target == *asker);
+            if of_step {
+                theirs.push(format!("{asker} asked for {name}"));
+            } else {
+                others.insert(format!("{asker} asked for {name}"));
+            }
+        }
+    }
+    theirs.dedup();
+    if !theirs.is_empty() {
+        return case(NAME, Err(format!("{}: it was refused", theirs.join("; "))));
+    }
+    let figure = (!others.is_empty()).then(|| {
+        let others: Vec<String> = others.into_iter().collect();
+        format!("of the services, in which no step ran: {}", others.join("; "))
+    });
+    case(NAME, Ok(figure))
+}
+
+/// A package that changed ends the stage as invalid; where this case is written it was compared and is the same.
+fn unchanged(deploy: &Deploy<'_>) -> Case {
+    case(
+        "the package is as it was handed over",
+        Ok(Some(format!("{} before and after", deploy.digest))),
+    )
+}
+
+fn in_time(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
+    let seconds = deploy.took.as_secs_f64();
+    let late = steps.iter().find(|step| step.late);
+    let found = match late {
+        Some(step) => Err(format!("step `{}` {LATE}", step.name)),
+        None => Ok(Some(format!("{seconds:.1} s of {} s (limits.deploy)", deploy.limit.as_secs()))),
+    };
+    case("every step ends inside its time", found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Output;
+    use jiff::Timestamp;
+
+    fn events(kinds: Vec<EventKind>) -> Vec<Event> {
+        (1..)
+            .zip(kinds)
+            .map(|(seq, kind)| Event {
+                seq,
+                at: Timestamp::UNIX_EPOCH,
+                kind,
+            })
+            .collect()
+    }
+
+    fn step(target: &str, lines: &[&str]) -> Vec<EventKind> {
+        let mut kinds = vec![EventKind::StepStarted {
+            component: "app".to_owned(),
+            step: "roll".to_owned(),
+            target: target.to_owned(),
+        }];
+        kinds.extend(lines.iter().map(|line| EventKind::OutputLine {
+            stage: Stage::Deploy,
+            source: "app/roll".to_owned(),
+            output: Output::Stdout,
+            line: (*line).to_owned(),
+        }));
+        kinds.push(EventKind::StepFinished {
+            component: "app".to_owned(),
+            step: "roll".to_owned(),
+            exit_code: Some(0),
+            seconds: 1.0,
+        });
+        kinds
+    }
+
+    fn outside(stage: Stage, asker: &str) -> EventKind {
+        EventKind::OutsideName {
+            stage,
+            name: "example.com".to_owned(),
+            asker: asker.to_owned(),
+        }
+    }
+
+    fn statuses(kinds: Vec<EventKind>) -> Vec<CaseStatus> {
+        let events = events(kinds);
+        let deploy = Deploy {
+            events: &events,
+            took: Duration::from_secs(2),
+            limit: Duration::from_secs(60),
+            digest: "sha256:00",
+            heard: Ok(()),
+        };
+        cases(&deploy).into_iter().map(|case| case.status).collect()
+    }
+
+    #[test]
+    fn a_question_to_a_person_is_found_by_what_was_written() {
+        use CaseStatus::{Failed, Passed};
+        for (lines, status) in [
+            (&["migrated"][..], Passed),
+            (&["Do you want to continue? [Y/n] "], Failed),
+            (&["Do you want to continue? [Y/n] ", "done"], Passed),
+            (&["Password: "], Failed),
+            (&["sudo: a terminal is required to read the password", "gave up"], Failed),
+            (&["EOFError: EOF when reading a line"], Failed),
+            (&["the password was changed"], Passed),
+        ] {
+            assert_eq!(statuses(step("bastion", lines))[0], status, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_outside_is_held_against_steps_and_not_against_the_site() {
+        use CaseStatus::{Failed, Passed};
+        let with = |more: Vec<EventKind>, target: &str| {
+            let mut kinds = more;
+            kinds.extend(step(target, &[]));
+            statuses(kinds)[1]
+        };
+        let during = |asker| vec![outside(Stage::Deploy, asker)];
+        assert_eq!(with(vec![], "bastion"), Passed);
+        assert_eq!(with(during("bastion"), "bastion"), Failed);
+        assert_eq!(with(during("web"), "bastion"), Passed);
+        assert_eq!(with(during("web"), "web"), Failed);
+        let always = vec![outside(Stage::Baseline, "web"), outside(Stage::Deploy, "web")];
+        assert_eq!(with(always, "web"), Passed);
+    }
+
+    #[test]
+    fn what_cannot_have_been_heard_is_an_error_and_a_step_that_overran_is_late() {
+        let mut kinds = step("bastion", &[]);
+        let late = not_passed(
+            Stage::Deploy,
+            "app / roll",
+            CaseStatus::Failed,
+            2.0,
+            format!("it {LATE} of 2 s and was killed"),
+        );
+        kinds.push(EventKind::CaseFinished {
+            stage: Stage::Deploy,
+            case: late,
+        });
+        let events = events(kinds);
+        let deploy = Deploy {
+            events: &events,
+            took: Duration::from_secs(2),
+            limit: Duration::from_secs(60),
+            digest: "sha256:00",
+            heard: Err("the agent is deaf".to_owned()),
+        };
+        let cases = cases(&deploy);
+        assert_eq!(cases[1].status, CaseStatus::Error);
+        assert_eq!(cases[3].status, CaseStatus::Failed);
+    }
+}
