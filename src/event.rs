@@ -292,6 +292,9 @@ pub enum EventKind {
         /// The components that will not be, by `--only`. Such a run opens no gate.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         left_out: Vec<String>,
+        /// What its document asks a person to do: such a run is assisted.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        manual: Vec<String>,
     },
     /// The engine answered.
     EngineFound {

@@ -72,8 +72,9 @@ pub struct Verdict {
     pub help: Option<String>,
     /// The rollback beside the verdict, never instead of it.
     pub rollback: Rollback,
-    /// True where a person had a shell in staging: such a run cannot be passed. No event of a run says so, because a
-    /// shell is only ever opened in a staging whose run is over; the run's record is marked then.
+    /// True where a person is part of the deploy, by the package's own document, or had a shell in staging: such a run
+    /// cannot be passed. No event of a run tells of a shell, because one is only ever opened in a staging whose run is
+    /// over; the run's record is marked then.
     pub assisted: bool,
     /// True after Ctrl-C.
     pub interrupted: bool,
@@ -95,7 +96,9 @@ impl Verdict {
             reason: judgement.reason,
             help: judgement.help,
             rollback: rollback(events, &seen),
-            assisted: false,
+            assisted: events.iter().any(|event| {
+                matches!(&event.kind, EventKind::PackageOpened { manual, .. } if !manual.is_empty())
+            }),
             interrupted: seen.iter().any(|stage| stage.end == StageEnd::Interrupted),
         }
     }

@@ -34,6 +34,8 @@ pub struct PackageManifest {
     pub components: Vec<ComponentEntry>,
     /// Its own way back.
     pub rollback: Vec<StepEntry>,
+    /// What its document asks a person to do.
+    pub manual: Vec<At<String>>,
     /// Schema objects that it says it changes.
     pub declares_schema: Vec<String>,
 }
@@ -171,6 +173,7 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
         secrets: secrets.unwrap_or_default(),
         components,
         rollback: rollback.unwrap_or_default(),
+        manual: Vec::new(),
         declares_schema: declares_schema.unwrap_or_default(),
     };
     declared(&manifest, p);

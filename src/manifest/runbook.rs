@@ -39,6 +39,7 @@ pub(crate) fn decode(
     let mut heading = String::new();
     let mut in_heading = false;
     let mut block: Option<(Info, Place, String)> = None;
+    let mut manual = Vec::new();
     for (event, range) in Parser::new(&source.text).into_offset_iter() {
         match event {
             Event::Start(Tag::Heading { .. }) => {
@@ -64,6 +65,10 @@ pub(crate) fn decode(
                     heading.push_str(&text);
                 }
             }
+            Event::Html(text) | Event::InlineHtml(text) => {
+                let place = Place::of_range(source, range.start, range.end);
+                manual.extend(asked(&text).map(|what| At::new(what, place)));
+            }
             Event::Code(text) if in_heading => heading.push_str(&text),
             _ => {}
         }
@@ -75,7 +80,22 @@ pub(crate) fn decode(
                 .help("its steps are the fenced code blocks marked `sh`, `bash` or `shell`"),
         );
     }
-    manifest(Shape::Runbook, name, steps, root, source)
+    PackageManifest {
+        manual,
+        ..manifest(Shape::Runbook, name, steps, root, source)
+    }
+}
+
+/// `<!-- rehearse:manual tell the warehouse -->`: what a person is asked to do, where nothing else can do it.
+fn asked(comment: &str) -> Option<String> {
+    let (_, what) = comment.split_once("rehearse:manual")?;
+    let what = what.split("-->").next().unwrap_or_default();
+    let what = printable(what.trim_matches(|c: char| c.is_whitespace() || c == ':'));
+    Some(if what.is_empty() {
+        "something that is not said".to_owned()
+    } else {
+        what
+    })
 }
 
 /// Reads `deploy.sh`, which is one step.
@@ -116,6 +136,7 @@ fn manifest(
             steps,
         }],
         rollback: rollback.into_iter().collect(),
+        manual: Vec::new(),
         declares_schema: Vec::new(),
     }
 }

@@ -260,6 +260,11 @@ fn resolved(
             })
             .collect(),
         left_out: Vec::new(),
+        manual: manifest
+            .manual
+            .iter()
+            .map(|asked| format!("{}: {}", asked.place.location(), asked.value))
+            .collect(),
         rollback: steps(&manifest.rollback),
         declares_schema: manifest.declares_schema.clone(),
     }

@@ -84,6 +84,7 @@ mod tests {
                 component("mail", &[]),
             ],
             left_out: Vec::new(),
+            manual: Vec::new(),
             rollback: Vec::new(),
             declares_schema: Vec::new(),
         }

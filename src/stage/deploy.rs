@@ -38,6 +38,7 @@ async fn unassisted_suite(run: &Run, package: &Package, took: Duration) -> Resul
         events: &events,
         took,
         limit: run.order.plan.limits.deploy,
+        manual: &package.manual,
         digest: &package.digest,
         heard,
     });

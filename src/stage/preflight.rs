@@ -45,6 +45,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
                 .map(|component| component.name.clone())
                 .collect(),
             left_out: package.left_out.clone(),
+            manual: package.manual.clone(),
         });
         if !package.left_out.is_empty() {
             run.recorder.emit(EventKind::Note {

@@ -37,6 +37,8 @@ pub(super) struct Deploy<'a> {
     pub took: Duration,
     /// `limits.deploy`.
     pub limit: Duration,
+    /// What the package's document asks a person to do.
+    pub manual: &'a [String],
     /// The package's digest, which was taken again after the last step.
     pub digest: &'a str,
     /// `Err` where not every question for an outside name can have been heard.
@@ -57,6 +59,7 @@ pub(super) fn cases(deploy: &Deploy<'_>) -> Vec<Case> {
     let steps = steps(deploy.events);
     vec![
         nobody_was_asked(&steps),
+        nobody_is_needed(deploy),
         nothing_outside_was_asked_for(deploy, &steps),
         unchanged(deploy),
         in_time(deploy, &steps),
@@ -113,19 +116,40 @@ fn case(name: &str, found: Result<Option<String>, String>) -> Case {
 
 /// Input is closed, so a question is never answered; what the program writes shows that it asked.
 fn nobody_was_asked(steps: &[Seen]) -> Case {
-    let says = |rule: &Option<Regex>, line: &str| rule.as_ref().is_some_and(|rule| rule.is_match(line));
+    let says =
+        |rule: &Option<Regex>, line: &str| rule.as_ref().is_some_and(|rule| rule.is_match(line));
     let asked = steps.iter().find_map(|step| {
         let last = step.lines.iter().rev().find(|line| !line.trim().is_empty());
         let asks = last.filter(|line| says(&ASKS, line));
         let misses = || step.lines.iter().find(|line| says(&MISSES, line));
         let line = asks.or_else(misses)?;
-        Some(format!("step `{}` waits for a person: {}", step.name, line.trim()))
+        Some(format!(
+            "step `{}` waits for a person: {}",
+            step.name,
+            line.trim()
+        ))
     });
     let runs = steps.iter().filter(|step| step.runs).count();
     case(
         "no step asks a person",
-        asked.map_or_else(|| Ok(Some(format!("{runs} steps ran without input and terminal"))), Err),
+        asked.map_or_else(
+            || Ok(Some(format!("{runs} steps ran without input and terminal"))),
+            Err,
+        ),
     )
+}
+
+/// Where the document hands something to a person, the package is not deployed unassisted, whatever its steps did.
+fn nobody_is_needed(deploy: &Deploy<'_>) -> Case {
+    let found = match deploy.manual {
+        [] => Ok(None),
+        [one] => Err(format!("a person has to do something: {one}")),
+        [first, others @ ..] => Err(format!(
+            "a person has to do {} things, first: {first}",
+            others.len() + 1
+        )),
+    };
+    case("no person is part of the deploy", found)
 }
 
 /// A name that the same asker asked for before the deploy is the site's own affair.
@@ -148,8 +172,8 @@ fn nothing_outside_was_asked_for(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
         if *stage < Stage::Deploy {
             before.insert((name, asker));
         } else if *stage == Stage::Deploy && !before.contains(&(name, asker)) {
-            let of_step = asker == "bastion"
-                || steps.iter().any(|step| step.runs && step.target == *asker);
+            let of_step =
+                asker == "bastion" || steps.iter().any(|step| step.runs && step.target == *asker);
             if of_step {
                 theirs.push(format!("{asker} asked for {name}"));
             } else {
@@ -163,7 +187,10 @@ fn nothing_outside_was_asked_for(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
     }
     let figure = (!others.is_empty()).then(|| {
         let others: Vec<String> = others.into_iter().collect();
-        format!("of the services, in which no step ran: {}", others.join("; "))
+        format!(
+            "of the services, in which no step ran: {}",
+            others.join("; ")
+        )
     });
     case(NAME, Ok(figure))
 }
@@ -181,7 +208,10 @@ fn in_time(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
     let late = steps.iter().find(|step| step.late);
     let found = match late {
         Some(step) => Err(format!("step `{}` {LATE}", step.name)),
-        None => Ok(Some(format!("{seconds:.1} s of {} s (limits.deploy)", deploy.limit.as_secs()))),
+        None => Ok(Some(format!(
+            "{seconds:.1} s of {} s (limits.deploy)",
+            deploy.limit.as_secs()
+        ))),
     };
     case("every step ends inside its time", found)
 }
@@ -238,6 +268,7 @@ mod tests {
             events: &events,
             took: Duration::from_secs(2),
             limit: Duration::from_secs(60),
+            manual: &[],
             digest: "sha256:00",
             heard: Ok(()),
         };
@@ -252,7 +283,13 @@ mod tests {
             (&["Do you want to continue? [Y/n] "], Failed),
             (&["Do you want to continue? [Y/n] ", "done"], Passed),
             (&["Password: "], Failed),
-            (&["sudo: a terminal is required to read the password", "gave up"], Failed),
+            (
+                &[
+                    "sudo: a terminal is required to read the password",
+                    "gave up",
+                ],
+                Failed,
+            ),
             (&["EOFError: EOF when reading a line"], Failed),
             (&["the password was changed"], Passed),
         ] {
@@ -266,14 +303,17 @@ mod tests {
         let with = |more: Vec<EventKind>, target: &str| {
             let mut kinds = more;
             kinds.extend(step(target, &[]));
-            statuses(kinds)[1]
+            statuses(kinds)[2]
         };
         let during = |asker| vec![outside(Stage::Deploy, asker)];
         assert_eq!(with(vec![], "bastion"), Passed);
         assert_eq!(with(during("bastion"), "bastion"), Failed);
         assert_eq!(with(during("web"), "bastion"), Passed);
         assert_eq!(with(during("web"), "web"), Failed);
-        let always = vec![outside(Stage::Baseline, "web"), outside(Stage::Deploy, "web")];
+        let always = vec![
+            outside(Stage::Baseline, "web"),
+            outside(Stage::Deploy, "web"),
+        ];
         assert_eq!(with(always, "web"), Passed);
     }
 
@@ -296,11 +336,12 @@ mod tests {
             events: &events,
             took: Duration::from_secs(2),
             limit: Duration::from_secs(60),
+            manual: &[],
             digest: "sha256:00",
             heard: Err("the agent is deaf".to_owned()),
         };
         let cases = cases(&deploy);
-        assert_eq!(cases[1].status, CaseStatus::Error);
-        assert_eq!(cases[3].status, CaseStatus::Failed);
+        assert_eq!(cases[2].status, CaseStatus::Error);
+        assert_eq!(cases[4].status, CaseStatus::Failed);
     }
 }

@@ -37,6 +37,9 @@ pub struct Package {
     /// Components that are not to be deployed this time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// What its document asks a person to do, each with its place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub manual: Vec<String>,
     /// The package's own way back.
     pub rollback: Vec<Step>,
     /// Schema objects that the package says it changes.

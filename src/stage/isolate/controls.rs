@@ -96,12 +96,14 @@ pub(in crate::stage) async fn heard_so_far(staging: &Staging) -> Result<(), Stri
         let _ = staging.network.agent.ask(Ask::Reach(door)).await;
         hear(staging, &name).await
     };
-    tokio::time::timeout(HEARING, ask).await.unwrap_or_else(|_| {
-        Err(format!(
-            "the agent heard no question within {} s, so others may have gone unheard",
-            HEARING.as_secs()
-        ))
-    })
+    tokio::time::timeout(HEARING, ask)
+        .await
+        .unwrap_or_else(|_| {
+            Err(format!(
+                "the agent heard no question within {} s, so others may have gone unheard",
+                HEARING.as_secs()
+            ))
+        })
 }
 
 /// Waits until the agent has heard a question that was asked, and asks it again: the resolver of a busy engine answers

@@ -234,10 +234,7 @@ async fn within<T>(step: &Step, work: impl Future<Output = T>) -> Option<T> {
 
 fn timed_out(step: &Step) -> Outcome {
     let limit: Duration = step.timeout;
-    Outcome::failed(format!(
-        "it {LATE} of {} s",
-        limit.as_secs()
-    ))
+    Outcome::failed(format!("it {LATE} of {} s", limit.as_secs()))
 }
 
 fn container_of(run: &Run, service: &str) -> Result<String, Bad> {
