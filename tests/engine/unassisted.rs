@@ -55,6 +55,88 @@ components:
     ]);
     assert!(names.is_subset(&known), "{names:?}");
     assert!(!std::fs::exists(place.path("package/written")).expect("the place"));
+    let suite: Vec<(&str, CaseStatus)> = ran
+        .cases()
+        .filter(|(_, case)| case.suite == "unassisted")
+        .map(|(_, case)| (case.name.as_str(), case.status))
+        .collect();
+    assert_eq!(suite.len(), 5, "{suite:?}");
+    assert!(
+        suite
+            .iter()
+            .all(|(_, status)| *status == CaseStatus::Passed),
+        "{suite:?}"
+    );
+}
+
+/// The case of the suite that is failed, and the run that failed by it although every step ended with 0.
+fn assisted(test: &str, step: &str, case: &str, words: &str) {
+    let place = Place::small(
+        test,
+        &format!("package: {test}\ncomponents:\n  - name: app\n    steps:\n      - {step}\n"),
+    );
+    let ran = place.run(&[]);
+    ran.expect(1, Outcome::Failed, Some(Owner::Package))
+        .expect_rolled_back();
+    let failed: Vec<&str> = ran
+        .cases()
+        .filter(|(_, case)| case.status == CaseStatus::Failed)
+        .map(|(_, case)| case.name.as_str())
+        .collect();
+    assert_eq!(failed, [case]);
+    let why = ran
+        .case("unassisted", case)
+        .message
+        .clone()
+        .unwrap_or_default();
+    assert!(why.contains(words), "{why}");
+    assert!(
+        ran.verdict().reason.contains(case),
+        "{}",
+        ran.verdict().reason
+    );
+}
+
+#[test]
+fn a_step_that_asks_and_goes_on_without_an_answer_has_not_passed() {
+    assisted(
+        "asks",
+        "{ name: ask, run: \"printf 'Drop the old table? [y/N] '; read answer || true\" }",
+        "no step asks a person",
+        "step `app/ask` waits for a person: Drop the old table? [y/N]",
+    );
+}
+
+#[test]
+fn a_call_outside_that_does_not_matter_to_its_step_is_one_all_the_same() {
+    assisted(
+        "calls",
+        "{ name: tell, run: \"getent hosts telemetry.example.com || true\" }",
+        "no step asks for anything outside staging",
+        "bastion asked for telemetry.example.com",
+    );
+}
+
+#[test]
+fn a_runbook_that_hands_something_to_a_person_is_assisted() {
+    let place = Place::small("manual", "");
+    std::fs::remove_file(place.path("package/deploy.yaml")).expect("the manifest");
+    place.write(
+        "package/DEPLOY.md",
+        "# Release\n\n```sh\necho rolled\n```\n\n<!-- rehearse:manual tell the warehouse to restart its scanners -->\n\
+         Tell the warehouse to restart its scanners.\n",
+    );
+    let ran = place.run(&[]);
+    ran.expect(1, Outcome::Failed, Some(Owner::Package))
+        .expect_rolled_back();
+    let case = ran.case("unassisted", "no person is part of the deploy");
+    assert_eq!(case.status, CaseStatus::Failed);
+    let why = case.message.as_deref().unwrap_or_default();
+    assert!(
+        why.contains("DEPLOY.md:7:1: tell the warehouse to restart its scanners"),
+        "{why}"
+    );
+    assert!(ran.verdict().assisted && ran.record().assisted);
 }
 
 #[test]
@@ -93,6 +175,8 @@ components:
         "{hang:?}"
     );
     assert!((2.0..20.0).contains(&hang.seconds), "{hang:?}");
+    let late = ran.case("unassisted", "every step ends inside its time");
+    assert_eq!(late.status, CaseStatus::Failed, "{late:?}");
     assert_eq!(
         ran.case("deploy", "app / after").status,
         CaseStatus::Skipped
