@@ -2,11 +2,12 @@
 //!
 //! A secret is looked for as it is, each of its lines by itself, and encoded: Base64 (plain and URL-safe, at each of the
 //! three positions that it can have in a longer text), hexadecimal, percent-encoded, and with the escapes of JSON, of
-//! XML, and of a shell's `'...'`, `"..."`, `$'...'` and `printf %q`.
+//! XML, and of a shell's `'...'`, `"..."`, `$'...'` and `printf %q`. Of a long form every piece of some length is looked
+//! for: programs wrap what they encode, and reports cut what they show.
 
 use std::collections::BTreeSet;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::Value;
@@ -16,6 +17,11 @@ pub const MASKED: &str = "***";
 
 /// A secret shorter than this would mask half of every report, and its encodings would be found by chance.
 pub const SHORTEST: usize = 4;
+
+/// A form this long is looked for in pieces too,
+const LONG: usize = 24;
+/// each of this length: short enough for a wrapped line, too long to be there by chance.
+const PIECE: usize = 16;
 
 /// The secrets that must not be shown.
 #[derive(Clone, Default)]
@@ -45,9 +51,9 @@ impl Mask {
         if forms.is_empty() {
             return Ok(Self::default());
         }
-        AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(forms)
+        let pieces: BTreeSet<String> = forms.iter().flat_map(|form| pieces_of(form)).collect();
+        forms.extend(pieces);
+        AhoCorasick::new(forms)
             .map(|found| Self(Some(found)))
             .map_err(|error| error.to_string())
     }
@@ -59,27 +65,61 @@ impl Mask {
 
     /// The text without the secrets.
     pub fn text(&self, text: String) -> String {
-        match &self.0 {
-            Some(found) if found.is_match(&text) => {
-                let stars = vec![MASKED; found.patterns_len()];
-                found.replace_all(&text, &stars)
+        let Some(found) = &self.0 else {
+            return text;
+        };
+        // What overlaps or touches is one: two secrets may share letters, and pieces of one do.
+        let mut spans: Vec<(usize, usize)> = Vec::new();
+        for hit in found.find_overlapping_iter(&text) {
+            let (mut start, end) = (hit.start(), hit.end());
+            while let Some(last) = spans.pop_if(|last| last.1 >= start) {
+                start = start.min(last.0);
             }
-            Some(_) | None => text,
+            spans.push((start, end));
         }
+        if spans.is_empty() {
+            return text;
+        }
+        let mut masked = String::with_capacity(text.len());
+        let mut shown = 0;
+        for (start, end) in spans {
+            masked.push_str(text.get(shown..start).unwrap_or_default());
+            masked.push_str(MASKED);
+            shown = end;
+        }
+        masked.push_str(text.get(shown..).unwrap_or_default());
+        masked
     }
 
-    /// The document without the secrets, in values and in keys.
+    /// The document without the secrets, in values and in keys. The names of fields stay: they are what makes it a document.
     pub fn document(&self, document: Value) -> Value {
         match document {
             Value::String(text) => Value::String(self.text(text)),
             Value::Array(items) => items.into_iter().map(|item| self.document(item)).collect(),
             Value::Object(entries) => entries
                 .into_iter()
-                .map(|(key, value)| (self.text(key), self.document(value)))
+                .map(|(key, value)| {
+                    let is_field = key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+                    let key = if is_field { key } else { self.text(key) };
+                    (key, self.document(value))
+                })
                 .collect(),
             Value::Null | Value::Bool(_) | Value::Number(_) => document,
         }
     }
+}
+
+/// The pieces of a long form. One that is a line of the same few characters would be found in any table.
+fn pieces_of(form: &str) -> Vec<String> {
+    if form.len() < LONG {
+        return Vec::new();
+    }
+    let starts = form.char_indices().map(|(at, _)| at);
+    let pieces = starts.filter_map(|at| form.get(at..at + PIECE));
+    pieces
+        .filter(|piece| piece.chars().collect::<BTreeSet<char>>().len() >= 5)
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Every form in which a secret may be shown.
@@ -98,15 +138,37 @@ fn forms_of(secret: &str) -> BTreeSet<String> {
             )
         }));
     }
-    for keep in ["-_.~", "-_.~/", "-_.~:/?#[]@!$&'()*+,;="] {
-        forms.insert(percent(bytes, keep, false));
-        forms.insert(percent(bytes, keep, true));
+    for keep in [
+        "-_.~",
+        "-_.~/",
+        "-_.*",
+        "-_.~!'()*",
+        "-_.~:/?#[]@!$&'()*+,;=",
+    ] {
+        for lower in [false, true] {
+            let form = percent(bytes, keep, lower);
+            forms.insert(form.replace("%20", "+"));
+            forms.insert(form);
+        }
     }
-    forms.insert(percent(bytes, "-_.~", false).replace("%20", "+"));
     if let Ok(json) = serde_json::to_string(secret) {
-        forms.insert(json.trim_matches('"').to_owned());
-        forms.insert(json[1..json.len() - 1].to_owned());
-        forms.insert(json[1..json.len() - 1].replace('/', "\\/"));
+        let json = &json[1..json.len() - 1];
+        let plain = |c: char| c.is_ascii();
+        let and_html = |c: char| c.is_ascii() && !matches!(c, '<' | '>' | '&');
+        let and_quote = |c: char| c.is_ascii() && !matches!(c, '<' | '>' | '&' | '\'' | '+');
+        let html = |c: char| !matches!(c, '<' | '>' | '&');
+        for keeps in [
+            &plain as &dyn Fn(char) -> bool,
+            &and_html,
+            &and_quote,
+            &html,
+        ] {
+            let form = unicode_escaped(json, keeps);
+            forms.insert(form.replace('/', "\\/"));
+            forms.insert(form);
+        }
+        forms.insert(json.replace('/', "\\/"));
+        forms.insert(json.to_owned());
     }
     let escaped = |special: &str, with: &dyn Fn(char) -> String| -> String {
         secret
@@ -129,6 +191,16 @@ fn forms_of(secret: &str) -> BTreeSet<String> {
     forms.insert(escaped(" \\\"$`!'&()*;<>?[]{}|#~^=%,", &backslash));
     forms.insert(escaped(" \\\"$`!'&()*;<>?[]{}|#~^", &backslash));
     forms.insert(escaped(" \\\"$`!'&()*;<>?[]{}|^,", &backslash));
+    // What `printf %q` and `set -x` write where the locale is no UTF-8 one.
+    let octal: String = bytes
+        .iter()
+        .map(|byte| match char::from(*byte) {
+            c @ ('\\' | '\'') => format!("\\{c}"),
+            c if byte.is_ascii() && !c.is_control() => c.to_string(),
+            _ => format!("\\{byte:03o}"),
+        })
+        .collect();
+    forms.insert(octal);
     let entity = |quote: &'static str| {
         move |c: char| match c {
             '&' => "&amp;".to_owned(),
@@ -140,9 +212,28 @@ fn forms_of(secret: &str) -> BTreeSet<String> {
     };
     forms.insert(escaped("&<>", &entity("&apos;")));
     forms.insert(escaped("&<>\"'", &entity("&apos;")));
-    forms.insert(escaped("&<>\"'", &entity("&#39;")));
+    for quote in ["&#39;", "&#x27;", "&#039;"] {
+        let form = escaped("&<>\"'", &entity(quote));
+        forms.insert(form.replace("&quot;", "&#34;"));
+        forms.insert(form);
+    }
     forms.retain(|form| form.len() >= SHORTEST);
     forms
+}
+
+/// `\\u` and four digits for what is not kept, as JSON writes UTF-16.
+fn unicode_escaped(text: &str, keeps: &dyn Fn(char) -> bool) -> String {
+    let mut escaped = String::new();
+    for c in text.chars() {
+        if keeps(c) {
+            escaped.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    escaped
 }
 
 fn shifted(bytes: &[u8], before: usize) -> Vec<u8> {
@@ -196,6 +287,12 @@ mod tests {
             "p4ss\\ w\\'o\\\"r\\$d/\\<\\&\\>+%\\~é".to_owned(),
             "p4ss w&apos;o&quot;r$d/&lt;&amp;&gt;+%~é".to_owned(),
             "p4ss w'o\"r$d/&lt;&amp;&gt;+%~é".to_owned(),
+            "p4ss w&#x27;o&quot;r$d/&lt;&amp;&gt;+%~é".to_owned(),
+            "p4ss w&#39;o&#34;r$d/&lt;&amp;&gt;+%~é".to_owned(),
+            "\"p4ss w'o\\\"r$d/\\u003c\\u0026\\u003e+%~\\u00e9\"".to_owned(),
+            "\"p4ss w'o\\\"r$d\\/<&>+%~\\u00e9\"".to_owned(),
+            "p4ss%20w'o%22r%24d%2F%3C%26%3E%2B%25~%C3%A9".to_owned(),
+            "$'p4ss w\\'o\"r$d/<&>+%~\\303\\251'".to_owned(),
         ] {
             let masked = mask.text(whole(shown.clone()));
             assert!(masked.contains(MASKED), "{shown}");
@@ -221,6 +318,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_wrapped_cut_or_overlaps_is_masked_too() {
+        let secret: String = (0..90).map(|n| char::from(b'!' + (n * 7 % 90))).collect();
+        let mask = Mask::of([secret.as_str(), "abcd1234", "1234wxyz-long"]).unwrap();
+        for encoded in [
+            STANDARD.encode(&secret),
+            crate::digest::hex(secret.as_bytes()),
+        ] {
+            for width in [60, 64, 76] {
+                for line in encoded.as_bytes().chunks(width) {
+                    let line = String::from_utf8(line.to_vec()).unwrap();
+                    let masked = mask.text(line.clone());
+                    assert!(line.len() < PIECE || masked.len() < 16, "{line}: {masked}");
+                }
+            }
+        }
+        // A piece that a report cut out of it.
+        assert_eq!(mask.text(secret[10..40].to_owned()), MASKED);
+        assert_eq!(mask.text("<abcd1234wxyz-long>".to_owned()), "<***>");
+    }
+
+    #[test]
     fn lines_of_a_key_are_masked_and_what_is_short_or_not_there_is_left_alone() {
         let mask = Mask::of(["-----BEGIN KEY-----\nMIIBVgIBADAN\nab\n-----END KEY-----"]).unwrap();
         assert_eq!(mask.text("key: MIIBVgIBADAN ab".to_owned()), "key: *** ab");
@@ -232,8 +350,12 @@ mod tests {
     #[test]
     fn a_document_is_masked_in_depth() {
         let mask = Mask::of(["hunter22"]).unwrap();
-        let document = serde_json::json!({ "a": ["x hunter22", 1, null], "hunter22": true });
-        let masked = serde_json::json!({ "a": ["x ***", 1, null], "***": true });
+        let document =
+            serde_json::json!({ "hunter": ["x hunter22", 1, null], "of hunter22": true });
+        let masked = serde_json::json!({ "hunter": ["x ***", 1, null], "of ***": true });
         assert_eq!(mask.document(document), masked);
+        // A field's name is no place for a secret, and a document without it would not be read again.
+        let field = serde_json::json!({ "hunter": 1 });
+        assert_eq!(Mask::of(["hunter"]).unwrap().document(field.clone()), field);
     }
 }

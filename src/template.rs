@@ -8,12 +8,19 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 
 const NAME: &str = "template";
 
+/// Instructions of a template: a configuration of some thousand lines takes a tenth of it, and a loop in a loop ends here.
+const FUEL: u64 = 2_000_000;
+
+/// Bytes that a template may make.
+const MOST: usize = 16 << 20;
+
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     // A configuration file is no page: what is given is what stands there.
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_keep_trailing_newline(true);
+    environment.set_fuel(Some(FUEL));
     environment
 }
 
@@ -41,9 +48,34 @@ pub fn names(source: &str) -> Result<Vec<String>, String> {
 /// # Errors
 /// What is wrong with the template, in one line; the values are not part of it.
 pub fn fill(source: &str, values: &BTreeMap<String, String>) -> Result<String, String> {
-    environment()
-        .render_str(source, values)
-        .map_err(|error| said(&error))
+    let mut environment = environment();
+    let filled = environment
+        .add_template(NAME, source)
+        .and_then(|()| environment.get_template(NAME))
+        .and_then(|template| {
+            let mut bounded = Bounded(Vec::new());
+            template.render_to_write(values, &mut bounded)?;
+            Ok(bounded.0)
+        })
+        .map_err(|error| said(&error))?;
+    String::from_utf8(filled).map_err(|error| error.to_string())
+}
+
+/// Takes no more than [`MOST`] bytes.
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > MOST {
+            return Err(std::io::Error::other("it makes more than 16 MiB"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn said(error: &minijinja::Error) -> String {
@@ -85,5 +117,11 @@ mod tests {
         let missing = fill("\n{{ HOST }}", &values(&[])).unwrap_err();
         assert!(missing.contains("undefined"), "{missing}");
         assert!(missing.contains("line 2"), "{missing}");
+        let endless =
+            "{% for a in range(10000) %}{% for b in range(10000) %}{% endfor %}{% endfor %}";
+        let endless = fill(endless, &values(&[])).unwrap_err();
+        assert!(endless.contains("fuel"), "{endless}");
+        let much = "{% for a in range(9000) %}{{ X }}{% endfor %}";
+        assert!(fill(much, &values(&[("X", &"x".repeat(4096))])).is_err());
     }
 }

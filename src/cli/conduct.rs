@@ -60,7 +60,6 @@ pub(super) struct Prepared {
     pub files: Vec<(String, std::path::PathBuf)>,
     pub opened: Option<OpenedPackage>,
     pub secrets: Secrets,
-    pub mask: Arc<Mask>,
 }
 
 /// Reads, checks and resolves; everything that is wrong is said at once.
@@ -125,7 +124,6 @@ pub(super) fn prepare(asked: &Asked<'_>) -> Result<Prepared, ExitCode> {
     }
     let secrets = secrets(&plan)?;
     Ok(Prepared {
-        mask: Arc::new(mask(&secrets)?),
         secrets,
         plan,
         files: loaded
@@ -155,10 +153,11 @@ fn secrets(plan: &Plan) -> Result<Secrets, ExitCode> {
             plan.file.display()
         );
         let value = value(secret, &whose)?;
-        if value.len() < SHORTEST {
+        let longest = value.lines().map(|line| line.trim().len()).max();
+        if longest.unwrap_or_default() < SHORTEST {
             say::error(
                 format!(
-                    "{whose} has fewer than {SHORTEST} bytes, so it cannot be kept out of the reports"
+                    "{whose} has fewer than {SHORTEST} bytes in a line, so it cannot be kept out of the reports"
                 ),
                 Some("give the rehearsal a longer one: it need not be production's"),
             );
@@ -188,8 +187,32 @@ fn value(secret: &Secret, whose: &str) -> Result<String, ExitCode> {
     })
 }
 
-/// Hides the secrets. One that is a word of every report cannot be hidden, and is refused.
-fn mask(secrets: &Secrets) -> Result<Mask, ExitCode> {
+/// Hides the secrets of the package and of the restores. Where that would change what a run is known by, or a word by which
+/// it is judged, a secret of the package is refused; one of a restore, which no report shows anyway, is left as it is.
+fn mask(plan: &Plan, secrets: &Secrets, run: &str) -> Result<Mask, ExitCode> {
+    let mut words: Vec<&str> = VOCABULARY.to_vec();
+    words.extend(Stage::ALL.map(Stage::name));
+    words.extend([run, &plan.rehearsal]);
+    words.extend(plan.stack.services.iter().map(|of| of.name.as_str()));
+    words.extend(plan.restores.iter().map(|of| of.name.as_str()));
+    let package = plan.package.iter();
+    words.extend(
+        package
+            .clone()
+            .flat_map(|of| [of.name.as_str(), &of.digest]),
+    );
+    words.extend(
+        package
+            .clone()
+            .flat_map(|of| &of.components)
+            .map(|of| of.name.as_str()),
+    );
+    let hides = |value: &str| -> Result<bool, String> {
+        let mask = Mask::of([value])?;
+        Ok(words
+            .iter()
+            .any(|word| mask.text((*word).to_owned()) != **word))
+    };
     let refused = |why: String| {
         say::error(
             why,
@@ -197,42 +220,90 @@ fn mask(secrets: &Secrets) -> Result<Mask, ExitCode> {
         );
         ExitCode::from(USAGE)
     };
-    let mask = Mask::of(secrets.values()).map_err(|why| {
+    let cannot = |why: String| {
         refused(format!(
             "the secrets cannot be kept out of the reports: {why}"
         ))
-    })?;
-    let words = Stage::ALL.map(Stage::name).into_iter().chain([
-        "passed",
-        "failed",
-        "invalid",
-        "skipped",
-        "warned",
-        "error",
-        "stdout",
-        "stderr",
-        "package",
-        "backup",
-        "staging",
-        "stack",
-        "testplan",
-        "isolation",
-        "engine",
-        "event",
-        "case-finished",
-        "stage-finished",
-        "run-finished",
-    ]);
-    match words
-        .into_iter()
-        .find(|word| mask.text((*word).to_owned()) != **word)
-    {
-        Some(word) => Err(refused(format!(
-            "a secret is part of the word `{word}`, which every report needs, so it cannot be kept out of them"
-        ))),
-        None => Ok(mask),
+    };
+    let of_package: Vec<(&String, &str)> = package
+        .flat_map(|package| &package.secrets)
+        .filter_map(|(name, source)| Some((name, secrets.get(source)?)))
+        .collect();
+    for (name, value) in &of_package {
+        if hides(value).map_err(cannot)? {
+            return Err(refused(format!(
+                "the secret `{name}` is part of a name or word that every report of this rehearsal needs, so it cannot be kept out of them"
+            )));
+        }
     }
+    let mut hidden: Vec<&str> = of_package.into_iter().map(|(_, value)| value).collect();
+    for restore in &plan.restores {
+        let value = restore.secret().and_then(|secret| secrets.get(secret));
+        if let Some(value) = value
+            && !hides(value).map_err(cannot)?
+        {
+            hidden.push(value);
+        }
+    }
+    Mask::of(hidden).map_err(cannot)
 }
+
+/// Words of the events themselves, and those by which a question to a person is known.
+const VOCABULARY: [&str; 53] = [
+    "rehearse",
+    "backup-check",
+    "passed",
+    "failed",
+    "invalid",
+    "skipped",
+    "warned",
+    "error",
+    "stdout",
+    "stderr",
+    "package",
+    "backup",
+    "staging",
+    "stack",
+    "testplan",
+    "isolation",
+    "engine",
+    "event",
+    "bad",
+    "interrupted",
+    "not-reached",
+    "proved",
+    "stuck",
+    "overlay",
+    "copy",
+    "run-started",
+    "run-finished",
+    "stage-started",
+    "stage-finished",
+    "stage-skipped",
+    "artefact-digested",
+    "package-opened",
+    "engine-found",
+    "backup-expected",
+    "backup-restored",
+    "case-finished",
+    "step-started",
+    "step-finished",
+    "output-line",
+    "outside-name",
+    "fingerprint",
+    "measured",
+    "leftover",
+    "judged",
+    "unassisted",
+    "bastion",
+    "password",
+    "passphrase",
+    "username",
+    "continue",
+    "proceed",
+    "did not end within its timeout",
+    "stdin is not a terminal",
+];
 
 /// A deploy that no test looks at would pass by being run.
 fn looks_at_the_deploy(plan: &Plan) -> bool {
@@ -309,6 +380,10 @@ async fn conducted(
 ) -> Result<u8, u8> {
     let now = Timestamp::now();
     let names = Names::new(&prepared.plan.rehearsal, now);
+    let mask = match mask(&prepared.plan, &prepared.secrets, names.run()) {
+        Ok(mask) => mask,
+        Err(_) => return Err(USAGE),
+    };
     let agent = match agent_binary() {
         Ok(agent) => agent,
         Err(error) => {
@@ -353,7 +428,7 @@ async fn conducted(
     );
     let (keeping, earlier_sizes) = keeping.earlier_sizes(&prepared.plan);
     let recorder = Recorder::new(vec![Sink::Folder(sink), show]);
-    let recorder = Arc::new(recorder.masking(Mask::clone(&prepared.mask)));
+    let recorder = Arc::new(recorder.masking(mask.clone()));
     let order = Order {
         plan: Arc::new(prepared.plan),
         mode: asked.mode,
@@ -370,7 +445,7 @@ async fn conducted(
         remembered: Remembered::at(asked.reporting.report_dir.join("backups.json")),
         prove: asked.prove,
         secrets: prepared.secrets,
-        mask: prepared.mask,
+        mask: Arc::new(mask),
         earlier_sizes,
         branching: asked.branching,
         bases_limit: asked.bases_limit,

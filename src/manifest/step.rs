@@ -214,7 +214,18 @@ fn wait(node: &Arc<Node>, p: &mut Problems) -> Option<Probed> {
 fn file(node: &Arc<Node>, root: &Path, uses: &mut Vec<Use>, p: &mut Problems) -> Option<Template> {
     let mut f = Fields::of(node, "a file", p)?;
     let written = f.req("template", p, text);
-    let to = f.req("to", p, container_path);
+    let to = f.req("to", p, |node, p| {
+        let to = container_path(node, p)?;
+        let is_file = !to.ends_with('/') && to.split('/').all(|part| part != "..");
+        if !is_file {
+            p.push(
+                node.place
+                    .problem(format!("`{to}` is not the path of a file"))
+                    .help("write the whole path of what is made, without `..`"),
+            );
+        }
+        is_file.then_some(to)
+    });
     let mode = f.opt("mode", p, mode).unwrap_or(0o644);
     let owner = f.opt("owner", p, owner).unwrap_or((0, 0));
     f.finish(p);

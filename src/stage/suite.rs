@@ -12,6 +12,7 @@ use crate::check::model::{
 use crate::check::{Judgement, judge};
 use crate::engine::ExecSpec;
 use crate::event::{Case, CaseStatus, EventKind, Stage};
+use crate::mask::Mask;
 use crate::staging::{Ended, Generation, Staging};
 
 /// A file of which more than this would have to be read is not read for a test.
@@ -117,7 +118,11 @@ pub(super) async fn run_tests(run: &Run, stage: Stage, when: When) -> Result<Sho
                 case.message = Some(message);
                 case.mismatches = mismatches;
                 case.component = run.first_broken_by.get(&test.name).cloned();
-                case.output = seen.as_ref().ok().and_then(excerpt);
+                let shown = seen
+                    .as_ref()
+                    .ok()
+                    .and_then(|seen| masked(&staging.ground.mask, seen));
+                case.output = shown.as_ref().and_then(excerpt);
             }
             Judgement::Error { message } => {
                 shown.errors.push(test.name.clone());
@@ -175,15 +180,57 @@ async fn until_passed(
             Reference::Baseline(baseline) => *baseline,
         };
         let judgement = judge(test, &seen, elapsed, baseline);
-        let Some(retry) = test.retry else {
+        let passed = matches!(judgement, Judgement::Passed);
+        let over = test
+            .retry
+            .is_none_or(|retry| begun.elapsed() + retry.every > retry.total);
+        let Some(retry) = test.retry.filter(|_| !passed && !over) else {
+            let mask = &staging.ground.mask;
+            let judgement = in_masked_words(mask, judgement, |mask| {
+                let seen = match &seen {
+                    Ok(seen) => Ok(masked(mask, seen)?),
+                    Err(unseen) => Err(unseen.clone()),
+                };
+                let baseline = match baseline {
+                    Some(baseline) => Some(masked(mask, baseline)?),
+                    None => None,
+                };
+                Some(judge(test, &seen, elapsed, baseline.as_ref()))
+            });
             return Ok((judgement, seen));
         };
-        if matches!(judgement, Judgement::Passed) || begun.elapsed() + retry.every > retry.total {
-            return Ok((judgement, seen));
-        }
         // The test plan itself asks for this pause.
         tokio::time::sleep(retry.every).await;
     }
+}
+
+/// A test is judged by what was seen, and what is shown of it is cut: a piece of a secret is none that could be found. So
+/// the words about a failure come from judging the same without the secrets.
+fn in_masked_words(
+    mask: &Mask,
+    judgement: Judgement,
+    again: impl FnOnce(&Mask) -> Option<Judgement>,
+) -> Judgement {
+    match judgement {
+        Judgement::Failed { .. } if !mask.is_empty() => match again(mask) {
+            Some(told @ Judgement::Failed { .. }) => told,
+            Some(Judgement::Passed | Judgement::Error { .. }) | None => Judgement::Failed {
+                message: "what was seen is not what is expected; it differs where a secret is"
+                    .to_owned(),
+                mismatches: Vec::new(),
+            },
+        },
+        judgement => judgement,
+    }
+}
+
+/// What was seen, without the secrets.
+fn masked(mask: &Mask, seen: &Observation) -> Option<Observation> {
+    if mask.is_empty() {
+        return Some(seen.clone());
+    }
+    let document = serde_json::to_value(seen).ok()?;
+    serde_json::from_value(mask.document(document)).ok()
 }
 
 /// Looks once, from inside the network.

@@ -161,7 +161,17 @@ fn what_is_not_given_or_cannot_be_hidden_is_refused_before_anything_is_begun() {
     for (token, set, words) in [
         (None, None, "cannot be read"),
         (Some("abc"), None, "fewer than 4"),
-        (Some("pass"), None, "cannot be kept out"),
+        (Some("ab\ncd\nef"), None, "fewer than 4"),
+        (
+            Some("pass"),
+            None,
+            "the secret `TOKEN` is part of a name or word",
+        ),
+        (
+            Some("handed"),
+            None,
+            "the secret `TOKEN` is part of a name or word",
+        ),
         (Some(TOKEN), Some("SITE=Shop"), "is no value for `SITE`"),
         (Some(TOKEN), Some("SIDE=x"), "has no parameter `SIDE`"),
     ] {

@@ -21,6 +21,17 @@ pub(crate) fn awaited(kind: &str, node: &Arc<Node>, p: &mut Problems) -> Option<
     if kind == "http" && matches!(node.kind, Kind::Scalar { .. }) {
         return probe::get(node, p);
     }
+    for key in ["file", "within"] {
+        if let Some(value) = node.get(key) {
+            p.push(
+                value
+                    .head()
+                    .problem(format!("`{key}` means nothing in a `wait`"))
+                    .help("it waits for an answer, for as long as the step's `timeout`"),
+            );
+            return None;
+        }
+    }
     // It sends no file, so no folder matters.
     probe::decode(kind, node, Path::new(""), p)
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use super::{LATE, Outcome, container_of, settings};
 use crate::engine::ExecSpec;
@@ -28,7 +29,8 @@ pub(super) struct Script<'a> {
     pub user: Option<&'a str>,
 }
 
-/// Runs it, again where it ended with another exit code than the expected one and the package declares retries.
+/// Runs it, again where it ended with another exit code than the expected one and the package declares retries. All
+/// tries together have the step's time.
 pub(super) async fn run(
     run: &mut Run,
     component: &str,
@@ -37,8 +39,10 @@ pub(super) async fn run(
     bastion: Option<&Bastion>,
 ) -> Result<Outcome, Bad> {
     let tries = u32::from(step.retries) + 1;
+    let begun = Instant::now();
     for number in 1.. {
-        let outcome = once(run, component, step, script, bastion).await?;
+        let left = step.timeout.saturating_sub(begun.elapsed());
+        let outcome = once(run, component, step, script, bastion, left).await?;
         let failed = match &outcome.result {
             Ok(_) if number > 1 => {
                 let figure = format!("at try {number} of {tries}: the package declares retries");
@@ -77,6 +81,7 @@ async fn once(
     step: &Step,
     script: &Script<'_>,
     bastion: Option<&Bastion>,
+    left: Duration,
 ) -> Result<Outcome, Bad> {
     let ground = run.ground()?.clone();
     let (container, working_dir) = match script.service {
@@ -108,7 +113,7 @@ async fn once(
     };
     run.working_in = Some(container.clone());
     let ended = ground
-        .exec_within(&container, &spec, step.timeout, |line| {
+        .exec_within(&container, &spec, left, |line| {
             // Before it is cut: half a secret is one too.
             let text = shortened(ground.mask.text(line.line));
             if tail.len() == TAIL {

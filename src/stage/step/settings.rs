@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Outcome, uploaded, within};
+use super::{Outcome, timed_out, uploaded, within};
 use crate::event::Owner;
 use crate::plan::model::{Setting, Step, Template};
 use crate::stage::Bad;
@@ -56,10 +56,16 @@ pub(super) async fn files(
     let mut made = Vec::new();
     for file in files {
         let path = package.root.join(&file.template);
-        let filled = tokio::fs::read_to_string(&path)
-            .await
-            .map_err(|error| error.to_string())
-            .and_then(|source| crate::template::fill(&source, &values));
+        let values = values.clone();
+        // Beside the runtime: a template is a program, and the deadline and Ctrl-C must be heard meanwhile.
+        let filling = tokio::task::spawn_blocking(move || {
+            let source = std::fs::read_to_string(&path).map_err(|error| error.to_string())?;
+            crate::template::fill(&source, &values)
+        });
+        let filled = match within(step, filling).await {
+            None => return Ok(timed_out(step)),
+            Some(ended) => ended.unwrap_or_else(|panic| Err(format!("it broke off: {panic}"))),
+        };
         match filled {
             Ok(text) => made.push((file.clone(), text)),
             Err(why) => {
