@@ -28,7 +28,25 @@ impl Inbox {
         name: &str,
         jobs: &[Job<'_>],
     ) -> Result<Self, EngineError> {
-        Self::filled(staging, &format!("inbox-{name}"), INBOX, async |filler| {
+        let inbox = Self::open(staging, name).await?;
+        inbox.put(staging, jobs).await?;
+        Ok(inbox)
+    }
+
+    /// A new volume into which backups can be [`put`](Self::put) while something that mounts it starts.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn open(staging: &Staging, name: &str) -> Result<Self, EngineError> {
+        Self::empty(staging, &format!("inbox-{name}"), INBOX).await
+    }
+
+    /// Copies the backups into it.
+    ///
+    /// # Errors
+    /// Like [`Self::fill`].
+    pub async fn put(&self, staging: &Staging, jobs: &[Job<'_>]) -> Result<(), EngineError> {
+        self.filled(staging, async |filler| {
             for (index, job) in jobs.iter().enumerate() {
                 copy(staging, filler, index, *job).await?;
             }
@@ -47,8 +65,8 @@ impl Inbox {
         file: &str,
         at: &'static str,
     ) -> Result<Self, EngineError> {
-        let name = format!("backup-{}", job.restore.name);
-        Self::filled(staging, &name, at, async |filler| {
+        let inbox = Self::empty(staging, &format!("backup-{}", job.restore.name), at).await?;
+        let copied = inbox.filled(staging, async |filler| {
             let paths = HostPaths {
                 source: job.facts.path.clone(),
                 target: format!("/v/{file}"),
@@ -57,36 +75,41 @@ impl Inbox {
                 mode: Modes::Set(0o644),
             };
             staging.ground.engine.upload_paths(filler, paths).await
-        })
-        .await
+        });
+        copied.await?;
+        Ok(inbox)
     }
 
-    /// A new volume that `copy` fills by a container's name, in which it is `/v`.
-    async fn filled(
-        staging: &Staging,
-        name: &str,
-        at: &'static str,
-        copy: impl AsyncFnOnce(&str) -> Result<(), EngineError>,
-    ) -> Result<Self, EngineError> {
+    async fn empty(staging: &Staging, name: &str, at: &'static str) -> Result<Self, EngineError> {
         let ground = &staging.ground;
-        let engine = &ground.engine;
         let volume = ground.names.of(name);
-        engine
+        ground
+            .engine
             .create_volume(&volume, &ground.labels, Purpose::Run, Default::default())
             .await?;
-        let filler = ground.names.of(&format!("{name}-filler"));
+        Ok(Self { volume, at })
+    }
+
+    /// Lets `copy` fill it by a container's name, in which it is `/v`.
+    async fn filled(
+        &self,
+        staging: &Staging,
+        copy: impl AsyncFnOnce(&str) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let ground = &staging.ground;
+        let engine = &ground.engine;
+        let filler = format!("{}-filler", self.volume);
         let mut spec = ContainerSpec::new(&filler, &staging.agent_image, Attach::None);
         // Never started: the engine fills the volumes of a container that exists.
         spec.command = Some(crate::state::agent(&["idle"]));
         spec.volumes = vec![VolumeAt {
-            volume: volume.clone(),
+            volume: self.volume.clone(),
             target: "/v".into(),
             read_only: false,
         }];
         engine.create_container(&spec, &ground.labels).await?;
         copy(&filler).await?;
-        engine.remove_container(&filler).await?;
-        Ok(Self { volume, at })
+        engine.remove_container(&filler).await
     }
 
     /// Where the backup with an index lies in a container that has the inbox.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::trouble::not_started;
 use crate::engine::{EngineError, VolumeAt, VolumeFacts};
 use crate::event::Owner;
+use crate::plan::model::Healthcheck;
 use crate::staging::{Bad, Blueprint, Running, Staging};
 
 /// A clean stop writes everything to disk; after a large restore that takes time, and a kill would make the base
@@ -65,7 +66,10 @@ impl Server {
         at.extend(more);
         let container = Self::container(staging, &blueprint.service.name);
         let network = (staging.network.name.as_str(), staging.network.resolver);
-        let spec = ground.service_spec(&blueprint, container.clone(), network, at);
+        let mut spec = ground.service_spec(&blueprint, container.clone(), network, at);
+        // The engine would start a process in the container four times a second for as long as the restore takes, where
+        // a stack asks for that. When it is ready is looked at by ourselves.
+        spec.healthcheck = Some(Healthcheck::disabled());
         ground
             .engine
             .create_container(&spec, &ground.labels)

@@ -1,10 +1,11 @@
 //! Waiting until a service is ready: by the engine's events, its health check and its ports.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Blueprint, Running, Staging};
 use crate::agent::protocol::{Answer, Ask};
 use crate::engine::{EngineError, ExecSpec, NotReady};
+use crate::plan::model::Healthcheck;
 
 /// Why services could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +99,13 @@ const LOG_LINES: usize = 20;
 /// A container whose first process is dead has ended after this long, on an engine that answers at all.
 const ENDING: Duration = Duration::from_secs(30);
 
+/// Between two checks of our own: there is no event for a check that the engine did not make.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The engine's own defaults, where a health check does not say them.
+const INTERVAL: Duration = Duration::from_secs(30);
+const RETRIES: u32 = 3;
+
 /// As [`NotReady::Ended`] says it.
 const MEMORY: &str = "killed for its memory";
 
@@ -153,12 +161,28 @@ impl Staging {
             engine.await_completed(&running.container).await?;
             return Ok(());
         }
-        let state = tokio::select! {
-            state = engine.await_healthy(&running.container) => state?,
-            () = self.looks_healthy(running) => engine.container_state(&running.container).await?,
+        let begun = engine.container_state(&running.container).await?;
+        let check = health_command(&running.blueprint);
+        // Of a service that is being restored the engine is not asked to watch the health.
+        let unwatched = begun.running && begun.health.is_none();
+        let (state, healthy) = if let Some(check) = check.filter(|_| unwatched) {
+            tokio::select! {
+                checked = self.becomes_healthy(running, check) => checked?,
+                ended = engine.wait_container(&running.container) => {
+                    return Err(NotReady::Ended { exit_code: ended?, out_of_memory: false });
+                }
+            }
+            (begun, true)
+        } else {
+            let state = tokio::select! {
+                state = engine.await_healthy(&running.container) => state?,
+                () = self.looks_healthy(running) => engine.container_state(&running.container).await?,
+            };
+            let healthy = state.health.is_some();
+            (state, healthy)
         };
         self.ground.learn_address(state.address, &service.name);
-        if state.health.is_none() && service.tcp_ports.is_empty() {
+        if !healthy && service.tcp_ports.is_empty() {
             // Nothing tells that such a service is ready; that it does not end at once is all there is to see.
             tokio::select! {
                 ended = engine.wait_container(&running.container) => {
@@ -195,8 +219,6 @@ impl Staging {
     /// after a whole interval; a service is usually ready long before, and waits like that add up. It never says
     /// that a service is unhealthy: that is the engine's to say.
     async fn looks_healthy(&self, running: &Running) {
-        /// Between two checks: there is no event for a check that the engine did not make.
-        const PAUSE: Duration = Duration::from_millis(50);
         let Some(command) = health_command(&running.blueprint) else {
             return std::future::pending().await;
         };
@@ -212,6 +234,48 @@ impl Staging {
                 .await;
             if outcome.is_ok_and(|outcome| outcome.exit_code == 0) {
                 return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Runs a service's health check in place of the engine, until it succeeds or has failed as often as it may: once
+    /// an interval counts, and nothing in the start period, as the engine counts.
+    async fn becomes_healthy(
+        &self,
+        running: &Running,
+        command: Vec<String>,
+    ) -> Result<(), NotReady> {
+        let check = running.blueprint.service.healthcheck.clone();
+        let of = |pick: fn(&Healthcheck) -> Option<Duration>, default: Duration| {
+            check.as_ref().and_then(pick).unwrap_or(default)
+        };
+        let interval = of(|check| check.interval, INTERVAL);
+        let timeout = of(|check| check.timeout, INTERVAL);
+        let retries = check
+            .as_ref()
+            .and_then(|check| check.retries)
+            .unwrap_or(RETRIES);
+        let mut counts = Instant::now() + of(|check| check.start_period, Duration::ZERO) + interval;
+        let mut failures = 0;
+        let spec = ExecSpec {
+            command,
+            ..ExecSpec::default()
+        };
+        loop {
+            let run = self.ground.engine.exec(&running.container, &spec, |_| {});
+            let said = match tokio::time::timeout(timeout, run).await {
+                Ok(Ok(outcome)) if outcome.exit_code == 0 => return Ok(()),
+                Ok(Ok(outcome)) => outcome.last_words(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no end within {timeout:?}"),
+            };
+            if Instant::now() >= counts {
+                failures += 1;
+                counts = Instant::now() + interval;
+            }
+            if failures >= retries {
+                return Err(NotReady::Unhealthy(said));
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -215,6 +215,19 @@ pub struct Healthcheck {
     pub start_period: Option<Duration>,
 }
 
+impl Healthcheck {
+    /// None at all, also where the image has one.
+    pub fn disabled() -> Self {
+        Self {
+            test: vec!["NONE".to_owned()],
+            interval: None,
+            timeout: None,
+            retries: None,
+            start_period: None,
+        }
+    }
+}
+
 /// What a service waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Dependency {

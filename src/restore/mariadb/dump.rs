@@ -35,9 +35,15 @@ pub(super) async fn restore(
     jobs: &[Job<'_>],
 ) -> Result<Made, Bad> {
     let staging = site.staging;
-    let inbox = Inbox::fill(staging, &blueprint.service.name, jobs).await?;
+    let inbox = Inbox::open(staging, &blueprint.service.name).await?;
     let more = vec![inbox.mount()];
-    let server = Server::start(staging, blueprint, volumes, more, PORT, Owner::Staging).await?;
+    // The server makes its empty data folder while the backup is copied.
+    let (put, server) = tokio::join!(
+        inbox.put(staging, jobs),
+        Server::start(staging, blueprint, volumes, more, PORT, Owner::Staging)
+    );
+    put?;
+    let server = server?;
     let mut made = Made::default();
     for (index, job) in jobs.iter().enumerate() {
         let tool = Toolbox::within(
