@@ -44,7 +44,7 @@ sql() { docker exec "$1" psql -X -q -v ON_ERROR_STOP=1 -U bench -d "$2" -c "$3" 
 seconds() {
     local began
     began=$(date +%s%N)
-    "$@" >&2
+    "$@" >&2 || return
     jq -n "(($(date +%s%N) - $began) / 1e6 | round) / 1000"
 }
 # figure EVENTS WHAT: a measured figure of a run; stage EVENTS STAGE: a stage's seconds.

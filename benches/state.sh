@@ -106,8 +106,9 @@ END
     cp_a=$(seconds docker run --rm --label rehearse.bench -v rehearse-bench-source:/from:ro -v rehearse-bench-copy:/to \
         --entrypoint sh "$image" -c 'cp -a /from/. /to/ && sync -f /to')
     server rehearse-bench-copy rehearse-bench-copy
-    template=$(seconds docker exec rehearse-bench-copy createdb -U bench -T bench copied)
-    sql rehearse-bench-copy postgres "drop database copied"
+    # PostgreSQL 15 sometimes gives up on a large one ("buffer is pinned in InvalidateBuffer").
+    template=$(seconds docker exec rehearse-bench-copy createdb -U bench -T bench copied) || template=failed
+    sql rehearse-bench-copy postgres "drop database if exists copied"
     taken=- restored=-
     if [[ -n $dslr ]]; then
         address=$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' rehearse-bench-copy)
