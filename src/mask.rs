@@ -319,7 +319,9 @@ mod tests {
 
     #[test]
     fn what_was_wrapped_cut_or_overlaps_is_masked_too() {
-        let secret: String = (0..90).map(|n| char::from(b'!' + (n * 7 % 90))).collect();
+        let secret: String = (0..90u16)
+            .map(|n| char::from(b'!' + (n * 7u16 % 90) as u8))
+            .collect();
         let mask = Mask::of([secret.as_str(), "abcd1234", "1234wxyz-long"]).unwrap();
         for encoded in [
             STANDARD.encode(&secret),

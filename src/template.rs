@@ -54,7 +54,7 @@ pub fn fill(source: &str, values: &BTreeMap<String, String>) -> Result<String, S
         .and_then(|()| environment.get_template(NAME))
         .and_then(|template| {
             let mut bounded = Bounded(Vec::new());
-            template.render_to_write(values, &mut bounded)?;
+            template.render_captured_to(values, &mut bounded)?;
             Ok(bounded.0)
         })
         .map_err(|error| said(&error))?;
