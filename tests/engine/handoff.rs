@@ -103,7 +103,7 @@ fn parameters_and_secrets_reach_their_places_and_no_report() {
         Some("at try 2 of 3: the package declares retries")
     );
     let said = ran.output_of("app/say too much");
-    assert_eq!(said[0], "the token is ***");
+    assert!(said.contains(&"the token is ***"), "{said:?}");
     assert!(said.len() >= 4, "{said:?}");
     let log = std::fs::read_to_string(ran.dir().join("logs/deploy-app.log")).expect("its log");
     assert!(log.contains("my token is ***"), "{log}");
@@ -124,7 +124,7 @@ fn what_does_not_come_up_or_never_succeeds_is_the_packages_fault() {
         (
             "come up",
             "{ name: come up, wait: { tcp: app:8001 }, timeout: 2s }",
-            "no answer within its timeout of 2 s",
+            "it did not end within its timeout of 2 s; at last: cannot connect",
         ),
         (
             "try",
