@@ -1,5 +1,8 @@
 //! Whether files that are each in order also fit together.
 
+use std::collections::BTreeSet;
+
+use crate::check::model::{Expect, Probe, Severity, Test, When};
 use crate::manifest::load::Loaded;
 use crate::manifest::package::{PackageManifest, StepEntry};
 use crate::manifest::place::At;
@@ -52,6 +55,7 @@ fn restores(loaded: &Loaded, stack: &Stack, p: &mut Problems) {
                 service(&restore.name, stack, p);
                 company(restore, &restores[..index], p);
                 program(restore, stack, p);
+                looked_at(restore, loaded, stack, p);
             }
             RestoreInto::Volume => volume(&restore.name, stack, p),
         }
@@ -119,6 +123,78 @@ fn program(restore: &RestoreEntry, stack: &Stack, p: &mut Problems) {
                 ))
                 .help("say in the stack what runs, in the foreground and without an init: `command: [nginx, -g, daemon off;]`"),
         );
+    }
+}
+
+/// What a command restored into a service nobody else looks at: the service makes its own data at its first start, so
+/// volumes in which something is show nothing. A test at baseline has to.
+fn looked_at(restore: &RestoreEntry, loaded: &Loaded, stack: &Stack, p: &mut Problems) {
+    // What is wrong with the test plan itself is said already.
+    let unread = loaded.testplan.is_none() && loaded.rehearsal.testplan.is_some();
+    if unread || !matches!(restore.method, Method::Command { .. }) {
+        return;
+    }
+    let name = &restore.name.value;
+    let showing = showing(name, stack);
+    let looks = |entry: &TestEntry| {
+        let service = entry.service.as_ref().map(|service| service.value.as_str());
+        let host = || {
+            entry
+                .host
+                .as_ref()
+                .and_then(|host| stack.behind(&host.value))
+        };
+        // A warning lets the backup pass.
+        asks(&entry.test)
+            && entry.test.severity == Severity::Fail
+            && entry.test.when.contains(&When::Baseline)
+            && service
+                .or_else(host)
+                .is_some_and(|asked| showing.contains(asked))
+    };
+    let mut tests = loaded.testplan.iter().flat_map(|plan| &plan.tests);
+    if !tests.any(looks) {
+        p.push(
+            restore
+                .place
+                .problem(format!(
+                    "nothing would look at what the command restored into `{name}`"
+                ))
+                .help(format!(
+                    "add a test to the test plan that runs at `baseline`, without `severity: warn`, and asks `{name}` or a service \
+                     that depends on it for the restored data"
+                )),
+        );
+    }
+}
+
+/// True where a test can see data; that a port is open says nothing of it.
+fn asks(test: &Test) -> bool {
+    match (&test.probe, &test.expect) {
+        (Probe::Tcp(probe), Expect::Tcp(expect)) => probe.send.is_some() && expect.banner.is_some(),
+        (Probe::Tcp(_), _) => false,
+        (Probe::Http(_) | Probe::Sql(_) | Probe::Exec(_) | Probe::File(_), _) => true,
+    }
+}
+
+/// The services in which the data of one can show: itself, and all that depend on it.
+fn showing<'a>(name: &'a str, stack: &'a Stack) -> BTreeSet<&'a str> {
+    let mut showing = BTreeSet::from([name]);
+    loop {
+        let more: Vec<&str> = stack
+            .services
+            .iter()
+            .filter(|entry| {
+                let mut on = entry.depends_on.iter();
+                on.any(|(on, _)| showing.contains(on.value.as_str()))
+            })
+            .map(|entry| entry.service.name.as_str())
+            .filter(|name| !showing.contains(name))
+            .collect();
+        if more.is_empty() {
+            return showing;
+        }
+        showing.extend(more);
     }
 }
 

@@ -189,3 +189,45 @@ fn a_command_runs_in_the_service_that_it_restores() {
         ran.expect_nothing_left();
     }
 }
+
+#[test]
+fn a_service_that_makes_its_own_data_is_not_taken_for_restored() {
+    let place = place(
+        "command-own",
+        "  - service: app\n    command: { backup: figures, run: 'test -r \"$REHEARSE_BACKUP\"' }\n",
+    );
+    place.write(
+        "stack.yaml",
+        format!(
+            "services:\n  app:\n    image: {BASE}\n    command: {}\n    volumes: [\"files:/srv/files\"]\nvolumes: {{ files: }}\n",
+            IDLE.replace("echo ready", "echo ready >> /srv/files/own")
+        ),
+    );
+    place.write("figures", format!("the figures of {}\n", place.name()));
+    let ran = place.backup_check();
+    let verdict = ran.verdict();
+    assert_eq!(
+        (ran.code, verdict.stage),
+        (Some(2), Some(Stage::Baseline)),
+        "{verdict:?}"
+    );
+    assert_eq!(
+        ran.case("baseline.files", "content").status,
+        CaseStatus::Failed
+    );
+    ran.expect_nothing_left();
+    forget_bases_of(ran.run());
+
+    // Where no test would look, nothing is run at all.
+    let rehearsal = std::fs::read_to_string(place.path("rehearsal.yaml")).expect("it was written");
+    place.write(
+        "rehearsal.yaml",
+        rehearsal.replace("testplan: testplan.yaml\n", ""),
+    );
+    let mut command = place.command("backup-check", &place.path("rehearsal.yaml"));
+    let out = command.output().expect("the built program can be started");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(64), "{said}");
+    let word = "nothing would look at what the command restored into `app`";
+    assert!(said.contains(word), "{said}");
+}

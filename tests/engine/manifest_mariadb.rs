@@ -16,6 +16,7 @@ const PASSWORD: &str = "at-the-source-5e0b";
 #[test]
 fn a_manifest_counts_every_table_and_a_dump_is_held_against_it() {
     const ROWS: &str = "the row counts are exact";
+    const COUNTERS: &str = "the sequences are past their columns";
     let place = place(
         "maria-manifest",
         "restore:\n  - service: db\n    mariadb: { dump: mini.sql, database: mini }\n    manifest: mini.json\n    require: [rows, sequences]\n",
@@ -43,6 +44,7 @@ fn a_manifest_counts_every_table_and_a_dump_is_held_against_it() {
 
     let ran = place.backup_check();
     passed(&ran);
+    assert_eq!(rung(&ran, "db/mini", COUNTERS).status, CaseStatus::Passed);
     let case = rung(&ran, "db/mini", ROWS);
     assert_eq!(case.status, CaseStatus::Passed);
     let figure = case.message.clone().unwrap_or_default();
@@ -73,6 +75,20 @@ fn a_manifest_counts_every_table_and_a_dump_is_held_against_it() {
     let words = ["mini.line", "5999 rows", "the source had 6000"];
     let ran = failed(&place, "a row lost", Stage::Restore, &words);
     assert_eq!(rung(&ran, "db/mini", ROWS).status, CaseStatus::Failed);
+
+    // All rows are there, and what numbered them is not.
+    let lost = "\nALTER TABLE line MODIFY id int NOT NULL;\nALTER TABLE used MODIFY id bigint NOT NULL;\nDROP SEQUENCE ticket;\n";
+    place.write(
+        "mini.sql",
+        format!("{}{lost}{}", &dump[..end], &dump[end..]),
+    );
+    let words = [
+        "the source's sequence `mini.line` is not there",
+        "the source's sequence `mini.ticket` is not there",
+    ];
+    let ran = failed(&place, "counters lost", Stage::Restore, &words);
+    assert_eq!(rung(&ran, "db/mini", COUNTERS).status, CaseStatus::Failed);
+    assert_eq!(rung(&ran, "db/mini", ROWS).status, CaseStatus::Passed);
 }
 
 /// Loads a server, takes its manifest and its dump.

@@ -53,16 +53,25 @@ pub struct ServiceEntry {
 impl Stack {
     /// Every name that the isolated network's resolver answers.
     pub fn hosts(&self) -> Vec<&str> {
-        self.services
-            .iter()
-            .flat_map(|entry| {
-                let service = &entry.service;
-                std::iter::once(&service.name)
-                    .chain(&service.aliases)
-                    .chain(&service.hostname)
-            })
-            .map(String::as_str)
-            .collect()
+        self.named().map(|(host, _)| host).collect()
+    }
+
+    /// The service that answers to a name.
+    pub fn behind(&self, host: &str) -> Option<&str> {
+        self.named()
+            .find(|(name, _)| name.eq_ignore_ascii_case(host))
+            .map(|(_, service)| service)
+    }
+
+    /// Every name with its service.
+    fn named(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.services.iter().flat_map(|entry| {
+            let service = &entry.service;
+            std::iter::once(&service.name)
+                .chain(&service.aliases)
+                .chain(&service.hostname)
+                .map(|host| (host.as_str(), service.name.as_str()))
+        })
     }
 }
 

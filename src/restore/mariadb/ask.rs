@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::damage::damage;
 use super::fault::{Fault, Meaning};
 use crate::engine::ExecOutcome;
 use crate::event::{Output, Owner};
@@ -248,23 +249,6 @@ impl<'a> Ask<'a> {
             )
         })
     }
-}
-
-/// What a server's log says of damaged data, in its own words.
-pub(super) fn damage(log: &str) -> Option<&str> {
-    let words = [
-        "corrupt",
-        "checksum mismatch",
-        "cannot find a table",
-        "tablespace is missing",
-        "cannot open datafile",
-        "missing mlog_checkpoint",
-        "missing file_checkpoint",
-    ];
-    log.lines().map(str::trim).find(|line| {
-        let lower = line.to_lowercase();
-        words.iter().any(|word| lower.contains(word))
-    })
 }
 
 /// A value as an SQL literal.

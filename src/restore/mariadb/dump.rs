@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ask::literal;
-use super::fault::{Fault, Meaning};
+use super::fault::Fault;
+use super::heard::{Heard, UNREAD};
 use super::{Ask, PORT, quiet, version};
 use crate::engine::{ExecOutcome, VolumeFacts};
-use crate::event::Owner;
-use crate::plan::model::{Method, Tolerated};
+use crate::event::{Output, Owner};
+use crate::plan::model::Method;
 use crate::restore::{Deadline, Inbox, Job, Made, Server, Site, Told, Toolbox, Trouble, timed};
 use crate::staging::{Bad, Blueprint};
 
@@ -20,9 +21,11 @@ const END: &str = "rehearse: the dump was read to its end";
 /// What an error quotes of it.
 const END_WORDS: &str = "the dump was read to its end";
 
-/// Feeds the file `$2` to the client `$1`. A file that cannot be read to its end has no end.
-const FEED: &str = "client=$1 file=$2 end=$3\nshift 3\n\
-    { cat \"$file\" && printf \"\\nselect '%s';\\n\" \"$end\"; } | \"$client\" --user=\"$user\" \"$@\"\n";
+/// Feeds the file `$2` to the client `$1`. A file that cannot be read to its end has no end, which the client does not
+/// know: it takes what came for all, and is content where that ends between two statements. So it is said besides.
+const FEED: &str = "client=$1 file=$2 end=$3 unread=$4\nshift 4\n\
+    { LC_ALL=C cat \"$file\"; code=$?; if [ $code -eq 0 ]; then printf \"\\nselect '%s';\\n\" \"$end\"; \
+    else echo \"$unread $code\" >&2; fi; } | \"$client\" --user=\"$user\" \"$@\"\n";
 
 /// Says whether the dump in `$1` makes or chooses databases itself: `mariadb-dump --databases` does so before anything
 /// else.
@@ -129,6 +132,7 @@ async fn feed(ask: &Ask<'_>, file: &str, into: Option<&str>, job: Job<'_>) -> Re
         ask.client.as_str(),
         file,
         END,
+        UNREAD,
         &session,
         "--default-character-set=utf8mb4",
         "--max-allowed-packet=1G",
@@ -144,29 +148,24 @@ async fn feed(ask: &Ask<'_>, file: &str, into: Option<&str>, job: Job<'_>) -> Re
         arguments.push("--force");
     }
     arguments.extend(into);
-    let mut faults: Vec<Fault> = Vec::new();
+    let mut heard = Heard::new(tolerate);
     let mut ended = false;
     let outcome = ask
-        .script(FEED, &arguments, |_, line| {
-            ended |= line == END;
-            // Enough to tell of; with `--force` a dump may give one for each of its lines.
-            if faults.len() < 10_000 {
-                faults.extend(Fault::of(line));
-            }
+        .script(FEED, &arguments, |output, line| match output {
+            Output::Stdout => ended |= line == END,
+            Output::Stderr => heard.hear(line),
         })
         .await?;
     let name = &job.restore.name;
     // Who was killed or lost its server has shown nothing of the dump, whatever messages are tolerated.
-    if let Some(bad) = in_the_way(ask, &outcome, &faults).await {
+    if let Some(bad) = in_the_way(ask, &outcome, heard.lost()).await {
         return Err(bad);
     }
-    let first = faults.iter().find(|fault| {
-        let known = tolerate
-            .iter()
-            .any(|tolerated| tolerated.message == fault.message);
-        !known
-    });
-    if let Some(fault) = first {
+    // Neither has what the client made of a part of the dump.
+    if let Some(said) = heard.unread() {
+        return Err(unread(&ask.tool.source, &outcome, &said));
+    }
+    if let Some(fault) = heard.unknown() {
         // Our own statement closed a string of the dump, and so became a part of it.
         if fault.message.contains(END_WORDS) {
             return Err(never_closed(&job.restore.name));
@@ -180,8 +179,8 @@ async fn feed(ask: &Ask<'_>, file: &str, into: Option<&str>, job: Job<'_>) -> Re
             bad
         });
     }
-    let seen = as_often(name, tolerate, &faults)?;
-    if outcome.exit_code != 0 && faults.is_empty() {
+    let seen = heard.as_often(name)?;
+    if outcome.exit_code != 0 && heard.is_empty() {
         return Err(ask.tool.failed(&ask.client, &outcome, Owner::Backup));
     }
     if !ended {
@@ -190,13 +189,22 @@ async fn feed(ask: &Ask<'_>, file: &str, into: Option<&str>, job: Job<'_>) -> Re
     Ok(seen)
 }
 
+/// The dump could not be read where it lies in staging.
+fn unread(source: &str, outcome: &ExecOutcome, said: &str) -> Bad {
+    match Trouble::of(outcome) {
+        Some(trouble) => trouble.bad(source, "cat", said),
+        None => Bad::new(
+            Owner::Engine,
+            format!("{source}: the dump could not be read to its end in staging: {said}"),
+        )
+        .with_help("look at the disk on which the engine keeps its volumes"),
+    }
+}
+
 /// What kept the client from reading the dump to its end, if that is not the dump.
-async fn in_the_way(ask: &Ask<'_>, outcome: &ExecOutcome, faults: &[Fault]) -> Option<Bad> {
+async fn in_the_way(ask: &Ask<'_>, outcome: &ExecOutcome, lost: Option<&Fault>) -> Option<Bad> {
     /// A shell's exit code of a program that a signal ended is this and the signal's number.
     const SIGNAL: i64 = 128;
-    let lost = faults
-        .iter()
-        .find(|fault| matches!(fault.meaning(), Meaning::Lost));
     let source = &ask.tool.source;
     if outcome.exit_code > SIGNAL {
         let engine = &ask.tool.staging.ground.engine;
@@ -232,29 +240,6 @@ fn never_closed(name: &str) -> Bad {
             "{name}: the dump's last statement is not complete: something in it, such as a string or a comment, was never closed"
         ),
     )
-}
-
-/// Checks that each tolerated message came exactly as often as the rehearsal says.
-fn as_often(name: &str, tolerate: &[Tolerated], faults: &[Fault]) -> Result<u64, Bad> {
-    let mut all = 0;
-    for tolerated in tolerate {
-        let same = faults
-            .iter()
-            .filter(|fault| fault.message == tolerated.message);
-        let seen = same.count() as u64;
-        if seen != tolerated.count {
-            return Err(Bad::new(
-                Owner::Backup,
-                format!(
-                    "{name}: the message `{}` came {seen} times, `tolerate:` says {}",
-                    tolerated.message, tolerated.count
-                ),
-            )
-            .with_help("find out what changed in the dump before you change the number"));
-        }
-        all += seen;
-    }
-    Ok(all)
 }
 
 /// The tables of one database or of all, each by a name that a later one of the same name does not get, nor the same
@@ -320,22 +305,49 @@ async fn not_empty(
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
+    /// Feeds a file to a shell that stands in for the client; its standard output, and what was heard.
+    fn fed(file: &str, client: &str) -> (String, Option<String>, Option<Fault>) {
+        // The shell would take the client's own argument for one of its own.
+        let script = FEED.replace("--user=\"$user\" ", "");
+        let out = Command::new("sh")
+            .args(["-c", &script, "sh", "sh", file, END, UNREAD, "-c", client])
+            .stdin(Stdio::null())
+            .output()
+            .expect("a shell");
+        let mut heard = Heard::new(&[]);
+        String::from_utf8_lossy(&out.stderr)
+            .lines()
+            .for_each(|line| heard.hear(line));
+        (
+            String::from_utf8_lossy(&out.stdout).into_owned(),
+            heard.unread(),
+            heard.unknown().cloned(),
+        )
+    }
+
     #[test]
-    fn tolerated_messages_come_exactly_so_often() {
-        let fault = Fault::of("ERROR 1050 (42S01) at line 2: Table 'x' already exists").unwrap();
-        let tolerate = |count| {
-            vec![Tolerated {
-                message: "Table 'x' already exists".into(),
-                count,
-            }]
-        };
-        let faults = [fault.clone(), fault];
-        assert_eq!(as_often("db", &tolerate(2), &faults).ok(), Some(2));
-        for count in [1, 3] {
-            let bad = as_often("db", &tolerate(count), &faults).unwrap_err();
-            assert_eq!(bad.owner, Owner::Backup);
-        }
+    fn a_dump_that_cannot_be_read_is_told_from_one_that_ends_early() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("dump.sql");
+        std::fs::write(&file, "insert;\n".repeat(200_000)).expect("it can be written");
+        let file = file.display().to_string();
+        let (fed_whole, unread, _) = fed(&file, "cat");
+        assert!(fed_whole.ends_with(&format!("\nselect '{END}';\n")));
+        assert_eq!(unread, None);
+        // The client stops at an error, and nobody reads what `cat` still has.
+        let error = "ERROR 1064 (42000) at line 1: x";
+        let (_, unread, fault) = fed(&file, &format!("read one; echo '{error}' >&2; exit 1"));
+        assert_eq!(unread, None);
+        assert_eq!(fault.map(|fault| fault.line).as_deref(), Some(error));
+        // A folder can be opened and not be read, as a file on a bad disk.
+        let folder = folder.path().display().to_string();
+        let (fed_nothing, unread, _) = fed(&folder, "cat");
+        assert_eq!(fed_nothing, "");
+        let unread = unread.expect("it could not be read");
+        assert!(unread.contains("Is a directory"), "{unread}");
     }
 }

@@ -3,9 +3,11 @@
 
 mod ask;
 mod counters;
+mod damage;
 mod dump;
 mod examine;
 mod fault;
+mod heard;
 mod keys;
 mod named;
 mod pages;

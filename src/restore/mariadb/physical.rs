@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ask::damage;
+use super::damage::damage;
 use super::{Ask, PORT, quiet, version};
 use crate::backup::Format;
 use crate::engine::{ExecOutcome, Purpose, VolumeAt, VolumeFacts};
