@@ -541,7 +541,7 @@ fn a_base_whose_restore_took_longer_than_the_limit_of_today_is_not_used() {
     let late = place.backup_check();
     late.expect(1, Outcome::Failed, Some(rehearsal::event::Owner::Backup))
         .expect_nothing_left();
-    let noted = |note: &&str| note.contains(" took 11.") && note.contains("more than 10 s");
+    let noted = |note: &&str| note.contains("more than 10 s (limits.restore)");
     assert!(notes(&late).iter().any(noted), "{:?}", notes(&late));
     // It was restored anew, and was as late.
     let case = late.case("restore", "state: restores without errors");
@@ -557,7 +557,8 @@ fn a_base_whose_restore_took_longer_than_the_limit_of_today_is_not_used() {
     assert!(again.bases()["state"]);
     let case = again.case("restore", "state: restores without errors");
     let said = case.message.clone().unwrap_or_default();
-    assert!(said.contains("it took 11."), "{said}");
+    // The first one's time, however busy the machine was.
+    assert!(said.contains("is used again; it took 1"), "{said}");
     forget(&place);
 }
 
