@@ -297,6 +297,7 @@ mod tests {
             folder: path.is_dir(),
             files: 0,
             complete: String::new(),
+            shown: true,
             compression: Compression::None,
             format,
             decompressed: 0,

@@ -88,7 +88,7 @@ pub(super) fn inspect(path: &Path, wanted: Wanted) -> Result<BackupFacts, Backup
     let (judged, sha256, unpacked) = match kinds::kind(format) {
         Some(kind) => (kind.judge)(&folder)?,
         None => {
-            let judged = Judged::new(Format::Any, "cannot be seen: it may be anything");
+            let judged = Judged::unseen(Format::Any, read::ANYTHING);
             let contents = folder.digest_all()?;
             (judged, contents.sha256, None)
         }

@@ -187,6 +187,8 @@ pub struct BackupFacts {
     pub decompressed: u64,
     /// By what it was seen to be complete, or that its format cannot show that: one short figure.
     pub complete: String,
+    /// False where its format cannot show at all whether it is complete: then `complete` says why.
+    pub shown: bool,
     /// Entries of an archive, of every kind; 0 for a dump.
     pub entries: u64,
     /// The newest file or link in an archive; folders do not count. A zip without Info-ZIP's times has local times

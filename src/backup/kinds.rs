@@ -262,18 +262,20 @@ pub(super) fn pgbackrest(folder: &Folder) -> Result<FolderJudged, BackupError> {
         ));
     }
     let contents = folder.digest_all()?;
-    let complete = if encrypted {
-        "cannot be seen: it is encrypted; info files are there".to_owned()
+    let judged = if encrypted {
+        Judged::unseen(
+            Format::PgBackRest,
+            "it is encrypted; info files are there, and the rest is judged by `pgbackrest verify`",
+        )
     } else {
-        format!(
-            "info files: {backups} backups have their manifests; their files are judged by `pgbackrest verify`"
+        Judged::new(
+            Format::PgBackRest,
+            format!(
+                "info files: {backups} backups have their manifests; their files are judged by `pgbackrest verify`"
+            ),
         )
     };
-    Ok((
-        Judged::new(Format::PgBackRest, complete),
-        contents.sha256,
-        None,
-    ))
+    Ok((judged, contents.sha256, None))
 }
 
 impl Folder {

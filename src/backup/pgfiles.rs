@@ -7,7 +7,7 @@ use super::error::BackupError;
 use super::folder::{Folder, FolderJudged};
 use super::format::{Compression, DumpFacts, Format};
 use super::pgdump::{self, Item};
-use super::read::{Judged, dump_error};
+use super::read::{Judged, NEWER, dump_error};
 use super::stream::{Stream, Tail};
 use crate::archive::source::Meter;
 use crate::archive::{self, ArchiveError, Bounds};
@@ -138,8 +138,10 @@ fn judge(
             error => error,
         })?;
     let Some(items) = items else {
-        let complete = "cannot be seen: its archive version is newer than known";
-        return Ok(judged(format, dump, complete.to_owned()));
+        return Ok(Judged {
+            dump: Some(dump),
+            ..Judged::unseen(format, NEWER)
+        });
     };
     let mut promised = 0;
     let mut unread = 0;

@@ -17,6 +17,7 @@ use crate::archive::{self, ArchiveError, Bounds, Container, Mtime, Walked};
 pub(super) struct Judged {
     pub(super) format: Format,
     pub(super) complete: String,
+    pub(super) shown: bool,
     pub(super) dump: Option<DumpFacts>,
     pub(super) entries: u64,
     pub(super) newest: Option<Timestamp>,
@@ -27,9 +28,18 @@ impl Judged {
         Self {
             format,
             complete: complete.into(),
+            shown: true,
             dump: None,
             entries: 0,
             newest: None,
+        }
+    }
+
+    /// Of a format, or a version of one, that does not show whether a backup is complete.
+    pub(super) fn unseen(format: Format, why: &str) -> Self {
+        Self {
+            shown: false,
+            ..Self::new(format, format!("cannot be seen: {why}"))
         }
     }
 }
@@ -126,6 +136,11 @@ fn known(stream: &mut Stream, format: Format) -> Result<Judged, BackupError> {
     }
 }
 
+/// Why nothing shows whether something that only a command knows is complete.
+pub(super) const ANYTHING: &str = "it may be anything";
+/// Why nothing shows whether an archive of a `pg_dump` from the future is complete.
+pub(super) const NEWER: &str = "its archive version is newer than known";
+
 /// Whatever a command knows to read: only its compression can be judged.
 fn any_file(path: &Path) -> Result<BackupFacts, BackupError> {
     let mut stream = match Stream::open(path) {
@@ -135,14 +150,17 @@ fn any_file(path: &Path) -> Result<BackupFacts, BackupError> {
         Err(error) => return Err(error),
     };
     stream.rest("inside it")?;
-    let complete = match stream.compression {
-        Compression::None => "cannot be seen: it may be anything".to_owned(),
-        compression => format!(
-            "the {} around it is whole; what is in it may be anything",
-            compression.name()
-        ),
+    let judged = match stream.compression {
+        Compression::None => Judged::unseen(Format::Any, ANYTHING),
+        compression => {
+            let what = format!(
+                "the {} around it is whole; what is in it may be anything",
+                compression.name()
+            );
+            Judged::new(Format::Any, what)
+        }
     };
-    finish(stream, Judged::new(Format::Any, complete))
+    finish(stream, judged)
 }
 
 fn finish(stream: Stream, judged: Judged) -> Result<BackupFacts, BackupError> {
@@ -171,6 +189,7 @@ pub(super) fn facts(path: &Path, judged: Judged) -> BackupFacts {
         format: judged.format,
         decompressed: 0,
         complete: judged.complete,
+        shown: judged.shown,
         entries: judged.entries,
         newest: judged.newest,
         dump: judged.dump,
@@ -208,13 +227,16 @@ pub fn digest(path: &Path) -> Result<String, BackupError> {
 fn custom(stream: &mut Stream) -> Result<Judged, BackupError> {
     let dump = pgdump::walk(&mut *stream)
         .map_err(|fault| dump_error(&stream.path, &stream.meter, fault))?;
-    let complete = match dump.tables {
-        Some(tables) => format!("table of contents: the data of {tables} tables is there"),
-        None => "cannot be seen: its archive version is newer than known".to_owned(),
+    let judged = match dump.tables {
+        Some(tables) => Judged::new(
+            Format::PostgresCustom,
+            format!("table of contents: the data of {tables} tables is there"),
+        ),
+        None => Judged::unseen(Format::PostgresCustom, NEWER),
     };
     Ok(Judged {
         dump: Some(dump),
-        ..Judged::new(Format::PostgresCustom, complete)
+        ..judged
     })
 }
 

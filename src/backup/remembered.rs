@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{BackupFacts, Wanted};
 
 /// Changes whenever reading the same backup would show something else than before.
-const READING: u32 = 1;
+const READING: u32 = 2;
 
 /// Within this of its last change a file is not remembered: a second change could leave the same times (the problem
 /// that git calls racy).

@@ -42,9 +42,9 @@ pub(super) fn judge(stream: &mut Stream) -> Result<Judged, BackupError> {
                 "its {size} bytes are no whole number of pages of {page} bytes"
             )));
         }
-        return Ok(Judged::new(
+        return Ok(Judged::unseen(
             Format::Sqlite,
-            "cannot be seen: its header does not vouch for the number of pages; they are whole",
+            "its header does not vouch for the number of pages; they are whole",
         ));
     }
     let seen = format!("its header promises {pages} pages of {page} bytes, it has {size} bytes");

@@ -20,6 +20,7 @@ pub mod tool_image;
 mod tree;
 mod trouble;
 pub mod volume;
+mod words;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

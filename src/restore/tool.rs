@@ -17,6 +17,9 @@ const WHOLE: usize = 64 << 20;
 /// Bytes of the beginning of an output that are remembered besides its end.
 const BEGINNING: usize = 64 << 10;
 
+/// What they write to standard output is rows of the data.
+const CLIENTS: [&str; 4] = ["mariadb", "mysql", "psql", "sqlite3"];
+
 /// What a long output said before its end, which alone is kept: its beginning, and what was in the tool's way. What goes
 /// wrong first is often only followed by its consequences.
 #[derive(Debug, Default)]
@@ -313,7 +316,12 @@ impl<'a> Toolbox<'a> {
     /// That a tool failed: what was in its way, else that `owner` is at fault, in the tool's own first words.
     pub fn failed(&self, tool: &str, outcome: &ExecOutcome, owner: Owner) -> Bad {
         let said = first_error(&outcome.stderr).unwrap_or_else(|| outcome.last_words());
-        if let Some(trouble) = Trouble::of(outcome) {
+        let trouble = if CLIENTS.contains(&tool) {
+            Trouble::of_client(outcome)
+        } else {
+            Trouble::of(outcome)
+        };
+        if let Some(trouble) = trouble {
             return trouble.bad(&self.source, tool, &said);
         }
         Bad::new(

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Bad, Running, Staging};
+use super::{Bad, Running, Staging, words};
 use crate::engine::ExecOutcome;
 use crate::event::Owner;
 use crate::staging::{StartError, Why};
@@ -41,10 +41,50 @@ impl Trouble {
         })
     }
 
-    /// What was in the way of a tool that failed, if its words or its exit code say so.
+    /// What was in the way of a tool that failed, if its own words or its exit code say so.
     pub fn of(outcome: &ExecOutcome) -> Option<Self> {
-        let text = format!("{}\n{}", outcome.stderr, outcome.stdout).to_lowercase();
-        let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        let text = format!("{}\n{}", outcome.stderr, outcome.stdout);
+        let lines = words::own(&text);
+        let says = |words: &[&str]| {
+            let mut lines = lines.iter();
+            lines.any(|line| words.iter().any(|word| line.contains(word)))
+        };
+        Self::told(outcome.exit_code, &text, says)
+    }
+
+    /// The same of a client whose standard output is rows. Where it was not run, the engine says so there.
+    pub fn of_client(outcome: &ExecOutcome) -> Option<Self> {
+        if matches!(outcome.exit_code, NOT_FOUND | NOT_EXECUTABLE) {
+            return Self::of(outcome);
+        }
+        Self::of(&ExecOutcome {
+            stdout: String::new(),
+            ..outcome.clone()
+        })
+    }
+
+    /// The same of a tool that reads a repository: the lines in which it complains about files begin with their names,
+    /// or have them in their midst.
+    pub fn of_repository(outcome: &ExecOutcome) -> Option<Self> {
+        let text = format!("{}\n{}", outcome.stderr, outcome.stdout);
+        let lines = words::own(&text);
+        let says = |words: &[&str]| {
+            let mut lines = lines.iter();
+            lines.any(|line| words.iter().any(|word| is_itself(line.trim(), word)))
+        };
+        Self::told(outcome.exit_code, &text, says)
+    }
+
+    /// The same of a single line in which such a tool complains about a file.
+    pub fn of_complaint(line: &str) -> Option<Self> {
+        Self::of_repository(&ExecOutcome {
+            exit_code: 1,
+            stdout: String::new(),
+            stderr: line.to_owned(),
+        })
+    }
+
+    fn told(exit_code: i64, text: &str, says: impl Fn(&[&str]) -> bool) -> Option<Self> {
         if says(&[
             "no space left on device",
             "disk full",
@@ -54,8 +94,13 @@ impl Trouble {
         ]) {
             return Some(Self::NoSpace);
         }
-        if outcome.exit_code == KILLED
-            || says(&["out of memory", "cannot allocate memory", "std::bad_alloc"])
+        if exit_code == KILLED
+            || says(&[
+                "out of memory",
+                "cannot allocate memory",
+                "std::bad_alloc",
+                "memoryerror",
+            ])
         {
             return Some(Self::OutOfMemory);
         }
@@ -78,12 +123,33 @@ impl Trouble {
         ]) {
             return Some(Self::Locked);
         }
-        if matches!(outcome.exit_code, NOT_FOUND | NOT_EXECUTABLE)
-            && says(&["not found", "no such file", "executable file"])
+        let text = text.to_lowercase();
+        if matches!(exit_code, NOT_FOUND | NOT_EXECUTABLE)
+            && ["not found", "no such file", "executable file"]
+                .iter()
+                .any(|words| text.contains(words))
         {
             return Some(Self::NoTool);
         }
         None
+    }
+
+    /// True for words of a tool that lost its server, or did not find it any more: of one line or more, of which some may
+    /// have been put together.
+    pub fn is_loss(said: &str) -> bool {
+        const WORDS: [&str; 9] = [
+            "server closed the connection",
+            "terminating connection",
+            "the database system is ",
+            "connection to server",
+            "lost connection to",
+            "server has gone away",
+            "can't connect to",
+            "could not connect to",
+            "connection refused",
+        ];
+        let said = words::unquoted(said).to_lowercase();
+        WORDS.iter().any(|word| said.contains(word))
     }
 
     /// What was in a server's way, by its log: a tool that lost its server cannot say it.
@@ -96,13 +162,7 @@ impl Trouble {
             "cannot allocate memory",
             "can't allocate memory",
         ];
-        // PostgreSQL repeats statements and rows in its log: what stands in the data is no trouble.
-        const DATA: [&str; 3] = ["CONTEXT:  ", "STATEMENT:  ", "DETAIL:  "];
-        let lower: Vec<String> = log
-            .lines()
-            .filter(|line| !line.starts_with('\t') && !DATA.iter().any(|data| line.contains(data)))
-            .map(str::to_lowercase)
-            .collect();
+        let lower = words::own(log);
         let says = |words: &[&str]| {
             let mut lines = lower.iter();
             lines.any(|line| words.iter().any(|word| line.contains(word)))
@@ -119,9 +179,13 @@ impl Trouble {
     /// What befell a service in which something went wrong, and its whole log. A tool that lost its server can be
     /// faster than the server's log: it is read when the server has ended, or answers again.
     ///
-    /// Not to be asked of a container that was killed because a limit was over.
+    /// Nothing befell one that was killed because a limit was over: that was us.
     pub async fn befell(staging: &Staging, running: &Running) -> (Option<Self>, Option<String>) {
         let engine = &staging.ground.engine;
+        if staging.ground.was_killed(&running.container) {
+            let log = engine.container_log(&running.container, None).await.ok();
+            return (None, log);
+        }
         let starved = engine.starved(&running.container, ENDING).await;
         let settled = staging.await_ready(running).await;
         let log = engine.container_log(&running.container, None).await.ok();
@@ -169,6 +233,31 @@ impl Trouble {
         }
         Bad::new(owner, reason).with_help(help)
     }
+}
+
+/// True where a line is what a tool says of itself or of the system, by its place: at the line's beginning, behind its
+/// last colon, or behind a number of the system's (`[Errno 28] No space left on device: '/x'`).
+fn is_itself(line: &str, word: &str) -> bool {
+    const BEFORE: [&str; 4] = ["fatal: ", "fatal error: ", "runtime: ", "error: "];
+    let mut said = line;
+    while let Some(rest) = BEFORE.iter().find_map(|before| said.strip_prefix(before)) {
+        said = rest;
+    }
+    let last = said.rsplit(": ").next().unwrap_or_default();
+    let numbered = || {
+        said.match_indices("[errno ").any(|(at, _)| {
+            let behind = said[at..]
+                .split_once("] ")
+                .and_then(|(_, behind)| behind.strip_prefix(word));
+            behind.is_some_and(|rest| rest.is_empty() || rest.starts_with(": '"))
+        })
+    };
+    // Neither program says it, and a file may be called so.
+    let never = word == "disk full";
+    let begins = said
+        .strip_prefix(word)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ':']));
+    !never && (begins || last == word || numbered())
 }
 
 /// That a service did not start: `owner` is at fault, unless it lacked memory, room or time. Where it runs and is not
@@ -233,6 +322,173 @@ mod tests {
             ),
         ] {
             assert_eq!(Trouble::in_log(log), expected, "{log}");
+        }
+    }
+
+    fn failed(exit_code: i64, stderr: &str) -> ExecOutcome {
+        ExecOutcome {
+            exit_code,
+            stdout: String::new(),
+            stderr: stderr.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_a_tool_quotes_is_no_trouble() {
+        for said in [
+            "ERROR:  invalid input syntax for type integer: \"x\"\nCONTEXT:  COPY events, line 9: \"17 FATAL: out of memory\"",
+            "psql:a.sql:3: ERROR:  value too long\nCONTEXT: COPY events, line 9: \"17 FATAL: out of memory\"",
+            "ERROR:  invalid input syntax for type integer: \"out of memory\"",
+            "ERROR:  invalid input syntax for type integer: \"{\"a\": \"disk full\"}\"",
+            "ERROR:  invalid input syntax for type integer: \"a\nout of memory\"\nCONTEXT:  COPY t, line 1",
+            "ERROR:  duplicate key value violates unique constraint \"k\"\nDETAIL:  Key (name)=(disk full) already exists.",
+            "ERROR:  duplicate key value violates unique constraint \"k\"\nDETAIL:  Key (name)=(a\ndisk full) already exists.",
+            "ERROR:  syntax error\nLINE 1: insert into t values ('out of memory')\nQUERY:  select 'disk full'",
+            "NOTICE:  wrong password\nERROR:  division by zero",
+            "pg_restore: error: could not execute query: ERROR:  syntax error\nCommand was: COMMENT ON TABLE t IS '\ndisk full';",
+            "LOG:  statement: select 'out of memory'\nERROR:  division by zero",
+            "ERROR 1062 (23000) at line 3: Duplicate entry 'disk full' for key 'name'",
+            "Error: near line 1: row \"out of memory\" refused",
+        ] {
+            assert_eq!(Trouble::of(&failed(1, said)), None, "{said}");
+        }
+        // What a client writes to its standard output is the data itself.
+        let rows = ExecOutcome {
+            stdout: "17|out of memory\n".to_owned(),
+            ..failed(1, "ERROR:  division by zero")
+        };
+        assert_eq!(Trouble::of_client(&rows), None);
+    }
+
+    #[test]
+    fn what_a_tool_says_beside_what_it_quotes_is_trouble() {
+        for (said, expected) in [
+            (
+                "psql:a.sql:3: ERROR:  could not extend file \"base/16384/2619\": No space left on device\nHINT:  Check free disk space.",
+                Trouble::NoSpace,
+            ),
+            (
+                "could not write to file \"base/pgsql_tmp/1.0\": No space left on device",
+                Trouble::NoSpace,
+            ),
+            (
+                "pg_restore: error: COPY failed for table \"a b\": ERROR:  could not extend file \"base/1\": No space left on device\n\
+                 CONTEXT:  COPY a, line 1: \"x\"",
+                Trouble::NoSpace,
+            ),
+            (
+                "DETAIL:  Key (a)=(x\ny) exists.\nERROR:  out of memory\nDETAIL:  Failed on request of size 8.",
+                Trouble::OutOfMemory,
+            ),
+            (
+                "FATAL:  password authentication failed for user \"x\"",
+                Trouble::WrongPassword,
+            ),
+            (
+                "psql: error: connection to server on socket \"/run/.s\" failed: FATAL:  password authentication failed for user \"x\"",
+                Trouble::WrongPassword,
+            ),
+            (
+                "ERROR 1030 (HY000): Got error 28 \"No space left on device\" from storage engine InnoDB",
+                Trouble::NoSpace,
+            ),
+            (
+                "ERROR 1 (HY000) at line 2: Can't create/write to file '/tmp/x' (Errcode: 28 \"No space left on device\")",
+                Trouble::NoSpace,
+            ),
+            (
+                "ERROR 1045 (28000): Access denied for user 'root'@'localhost' (using password: YES)",
+                Trouble::WrongPassword,
+            ),
+            (
+                "Error: stepping, database or disk is full (13)",
+                Trouble::NoSpace,
+            ),
+        ] {
+            assert_eq!(Trouble::of(&failed(1, said)), Some(expected), "{said}");
+            assert_eq!(
+                Trouble::of_client(&failed(1, said)),
+                Some(expected),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_file_in_a_repository_is_no_trouble() {
+        for said in [
+            "srv/disk full.txt: when setting extended attribute user.x: [Errno 1] Operation not permitted: 'srv/disk full.txt'",
+            "disk full.txt: file chunk missing",
+            "out of memory/x: chmod: [Errno 1] Operation not permitted",
+            "srv/wrong password: Size inconsistency detected: size 3, chunks size 2",
+            "ignoring error for /srv/disk full.txt: ciphertext verification failed",
+            "ignoring error for /srv/a: no space left on device: ciphertext verification failed",
+            r#"{"message_type":"error","error":{"message":"open /srv/disk full.txt: permission denied"},"during":"restore","item":"/srv/disk full.txt"}"#,
+            r#"{"message_type":"status","current_files":["/srv/out of memory"]}"#,
+            "error for tree 4f2c: wrong passwords.txt does not match",
+        ] {
+            assert_eq!(Trouble::of_repository(&failed(1, said)), None, "{said}");
+            assert_eq!(Trouble::of_complaint(said), None, "{said}");
+        }
+        for (said, expected) in [
+            (
+                "ignoring error for /srv/disk full.txt: write /restore/srv/disk full.txt: no space left on device",
+                Trouble::NoSpace,
+            ),
+            (
+                r#"{"message_type":"error","error":{"message":"write /restore/a: no space left on device"},"during":"restore","item":"/a"}"#,
+                Trouble::NoSpace,
+            ),
+            (
+                "srv/u/big2: write: [Errno 28] No space left on device",
+                Trouble::NoSpace,
+            ),
+            (
+                "srv/a: open: [Errno 28] No space left on device: '/restore/srv/a'",
+                Trouble::NoSpace,
+            ),
+            (
+                "mkdir: cannot create directory '/restore/x': No space left on device",
+                Trouble::NoSpace,
+            ),
+            (
+                "runtime: out of memory: cannot allocate 4194304-byte block (66912256 in use)",
+                Trouble::OutOfMemory,
+            ),
+            ("fatal error: runtime: out of memory", Trouble::OutOfMemory),
+            ("MemoryError", Trouble::OutOfMemory),
+            (
+                r#"{"message_type":"exit_error","code":11,"message":"Fatal: unable to create lock in backend: repository is already locked by PID 7"}"#,
+                Trouble::Locked,
+            ),
+        ] {
+            assert_eq!(
+                Trouble::of_repository(&failed(1, said)),
+                Some(expected),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_tool_that_lost_its_server_is_known_by_its_words() {
+        for (said, lost) in [
+            (
+                "HINT:  In a moment you should be able to reconnect | server closed the connection unexpectedly | This probably means",
+                true,
+            ),
+            (
+                "examine db: `psql` failed with exit code 2: FATAL:  the database system is in recovery mode",
+                true,
+            ),
+            (
+                "ERROR 2013 (HY000): Lost connection to server during query",
+                true,
+            ),
+            ("public.t: 3 rows, expected 2", false),
+            ("the row \"lost connection to server\" is not there", false),
+        ] {
+            assert_eq!(Trouble::is_loss(said), lost, "{said}");
         }
     }
 
@@ -335,6 +591,10 @@ mod tests {
                 stderr: said.to_owned(),
             };
             assert_eq!(Trouble::of(&outcome), expected, "{said}");
+            // What these say of their repositories is heard by the stricter reading too.
+            if said.contains("lock") || said.contains("passphrase") || said.contains("Fatal") {
+                assert_eq!(Trouble::of_repository(&outcome), expected, "{said}");
+            }
         }
     }
 }

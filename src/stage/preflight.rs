@@ -14,7 +14,7 @@ use crate::backup::remembered::{Remembered, stamp};
 use crate::backup::{BackupError, BackupFacts, Wanted, inspect as inspect_backup};
 use crate::check::ladder::Rung;
 use crate::engine::{Engine, Labels};
-use crate::event::{Artefact, CaseStatus, EventKind, Mode, Owner, Stage};
+use crate::event::{Artefact, Case, CaseStatus, EventKind, Mode, Owner, Stage};
 use crate::plan::model::{Method, Restore};
 use crate::staging::Ground;
 use crate::state::shelf;
@@ -64,6 +64,9 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     for (member, restore) in restores.iter().enumerate() {
         // All are read, also when one is bad: the nightly reader wants to know of each backup.
         let read = inspect(run, restore).await;
+        if let Ok(facts) = &read {
+            worst(&mut bad, shown(restore, facts));
+        }
         let judged = match &read {
             Ok(facts) => size::judge(run, restore, facts),
             Err(bad) => Err(bad.clone()),
@@ -143,7 +146,7 @@ fn is_record(run: &Run, path: &Path) -> bool {
 /// Reads a backup once, from its first byte to its last: its digest, its format, and whether all of it is there.
 async fn inspect(run: &Run, restore: &Restore) -> Result<BackupFacts, Bad> {
     let started = std::time::Instant::now();
-    let name = format!("{}: the backup is whole", restore.name);
+    let name = format!("{}: {}", restore.name, Rung::Complete.says());
     run.recorder.emit(EventKind::Progress {
         stage: Stage::Preflight,
         what: format!("read {}", restore.source.display()),
@@ -184,10 +187,24 @@ async fn inspect(run: &Run, restore: &Restore) -> Result<BackupFacts, Bad> {
                 digest: format!("sha256:{}", facts.sha256.trim_start_matches("sha256:")),
                 size: facts.size,
             }));
-            run.case(
-                Stage::Preflight,
-                passed(Stage::Preflight, name, seconds, Some(figure)),
-            );
+            let case = match (facts.shown, shown(restore, &facts)) {
+                (true, _) => passed(Stage::Preflight, name, seconds, Some(figure)),
+                (false, Ok(())) => {
+                    let skipped = CaseStatus::Skipped;
+                    not_passed(Stage::Preflight, name, skipped, seconds, figure)
+                }
+                (false, Err(bad)) => Case {
+                    location: Some(restore.location.to_string()),
+                    ..not_passed(
+                        Stage::Preflight,
+                        name,
+                        CaseStatus::Error,
+                        seconds,
+                        bad.reason,
+                    )
+                },
+            };
+            run.case(Stage::Preflight, case);
             Ok(facts)
         }
         Err(error) => {
@@ -207,6 +224,21 @@ async fn inspect(run: &Run, restore: &Restore) -> Result<BackupFacts, Bad> {
             Err(Bad::new(owner, reason).with_help(error.help()))
         }
     }
+}
+
+/// That the rehearsal requires to have seen that a backup is whole, and nothing shows it.
+fn shown(restore: &Restore, facts: &BackupFacts) -> Result<(), Bad> {
+    if facts.shown || !restore.demands.require.contains(&Rung::Complete) {
+        return Ok(());
+    }
+    let reason = format!(
+        "{}: `require:` names {}, which {}",
+        restore.name,
+        Rung::Complete.name(),
+        facts.complete
+    );
+    Err(Bad::new(Owner::Staging, reason)
+        .with_help("name a backup of a format that shows it, or require less"))
 }
 
 /// Reads a backup, or says what its last reading showed and when that was, if nobody touched it since.
@@ -291,6 +323,7 @@ async fn connect(run: &mut Run) -> Result<(), Bad> {
         stage: Arc::new(Mutex::new(Stage::Preflight)),
         addresses: Arc::new(Mutex::new(HashMap::new())),
         refused: tokio::sync::watch::Sender::new(Vec::new()),
+        killed: Arc::default(),
     });
     Ok(())
 }

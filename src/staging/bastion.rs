@@ -1,5 +1,6 @@
 //! The bastion: the container from which steps run by default, with the package at `/package`.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::{Ground, StagingNetwork};
@@ -127,9 +128,22 @@ impl Ground {
         match tokio::time::timeout(limit, run).await {
             Ok(outcome) => Ok(Ended::ByItself(outcome?)),
             Err(_) => {
+                // First: whoever sees its end may ask why.
+                self.killed
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(container.to_owned());
                 self.engine.kill_container(container).await?;
                 Ok(Ended::Killed)
             }
         }
+    }
+
+    /// True where a container was killed because a limit was over.
+    pub fn was_killed(&self, container: &str) -> bool {
+        let killed = self.killed.lock();
+        killed
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(container)
     }
 }

@@ -12,7 +12,7 @@ mod network;
 mod ready;
 mod service;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -58,6 +58,8 @@ pub struct Ground {
     pub addresses: Arc<Mutex<HashMap<IpAddr, String>>>,
     /// The outside names that the agent was asked for and refused, in order.
     pub refused: watch::Sender<Vec<String>>,
+    /// The containers that were killed because a limit was over: how they ended says nothing of what ran in them.
+    pub killed: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Ground {

@@ -9,11 +9,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 
+use super::claim::Claim;
 use super::key::{
     AT, BaseKey, CLAIM, FACT, GOING, KEY, SEALED, SECONDS, STAMPS, STANDS_ON, USED, VOLUMES, label,
     promised,
@@ -300,7 +300,14 @@ impl BaseStore {
             .await
     }
 
-    /// Declares a base complete whose restore began at `begun`. Nothing may write to its volumes from now on.
+    /// Forgets what was seen of a base: the next look looks again.
+    pub(super) fn forget(&self, key: &BaseKey) {
+        let mut known = self.intact.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(key);
+    }
+
+    /// Declares a base complete that was restored by the right of a claim. Nothing may write to its volumes from now on.
+    /// It takes the place of one that did not serve.
     ///
     /// # Errors
     /// When the engine refuses.
@@ -309,9 +316,9 @@ impl BaseStore {
         key: &BaseKey,
         volumes: BTreeMap<String, VolumeFacts>,
         facts: BTreeMap<String, String>,
-        begun: Instant,
+        claim: &Claim,
     ) -> Result<Base, EngineError> {
-        let seconds = begun.elapsed().as_secs_f64();
+        let seconds = claim.begun.elapsed().as_secs_f64();
         let all: Vec<&VolumeFacts> = volumes.values().collect();
         let name = format!("rehearse-{}-stamps-{key}", self.labels.run());
         let mut stamped = BTreeMap::new();
@@ -338,6 +345,9 @@ impl BaseStore {
         ]);
         for (fact, value) in &facts {
             more.insert(format!("{FACT}{fact}"), value.clone());
+        }
+        if claim.replaces {
+            self.discard(key).await?;
         }
         let seal = self
             .engine

@@ -47,6 +47,13 @@ pub enum News {
         /// Runs that stand on it: its volumes stay until they are over.
         in_use_by: Vec<String>,
     },
+    /// There is a base that does not serve this run.
+    Refused {
+        /// Which.
+        key: BaseKey,
+        /// Why, as the end of a sentence.
+        why: String,
+    },
 }
 
 impl std::fmt::Display for News {
@@ -76,6 +83,9 @@ impl std::fmt::Display for News {
                     in_use_by.join(", ")
                 )
             }
+            Self::Refused { key, why } => {
+                write!(f, "base {key} is not used, and restored anew: {why}")
+            }
         }
     }
 }
@@ -86,7 +96,9 @@ impl std::fmt::Display for News {
 pub struct Claim {
     id: String,
     /// When it was given: the restore's beginning.
-    pub begun: Instant,
+    pub(super) begun: Instant,
+    /// There is a base that does not serve this run. It stays until a new one is sealed in its place: others it may serve.
+    pub(super) replaces: bool,
 }
 
 impl Claim {
@@ -101,13 +113,15 @@ impl Claim {
 
 impl BaseStore {
     /// The base with this key, or the right to restore it. Where another run has that right this waits, as long as the
-    /// caller does: until the base is there, or the right is this run's. `told` hears what the reader should know.
+    /// caller does: until the base is there, or the right is this run's. `refused` says why a base does not serve this
+    /// run, if it does not; `told` hears what the reader should know.
     ///
     /// # Errors
     /// When the engine does not answer.
     pub async fn obtain(
         &self,
         key: &BaseKey,
+        refused: impl Fn(&Base) -> Option<String>,
         mut told: impl FnMut(News),
     ) -> Result<Obtain, EngineError> {
         let mut waited_for = BTreeSet::new();
@@ -119,7 +133,11 @@ impl BaseStore {
                 .await?
                 .remove(key)
             {
-                return Ok(Obtain::Ready(base));
+                if refused(&base).is_none() {
+                    return Ok(Obtain::Ready(base));
+                }
+                // Another run may put a new one in its place.
+                self.forget(key);
             }
             let mut spec = ContainerSpec::new(key.claim(), &self.agent_image, Attach::None);
             spec.command = Some(agent(&["idle"]));
@@ -139,9 +157,10 @@ impl BaseStore {
                 }
                 continue;
             };
-            let claim = Claim {
+            let mut claim = Claim {
                 id,
                 begun: Instant::now(),
+                replaces: false,
             };
             // A removal that began before this run stood on the base may still remove the seal, also a new one.
             self.await_removal(key).await?;
@@ -151,10 +170,20 @@ impl BaseStore {
                 .await?
                 .remove(key)
             {
-                Some(Found::Intact(base)) => {
-                    claim.release(self).await?;
-                    return Ok(Obtain::Ready(base));
-                }
+                Some(Found::Intact(base)) => match refused(&base) {
+                    None => {
+                        claim.release(self).await?;
+                        return Ok(Obtain::Ready(base));
+                    }
+                    Some(why) => {
+                        claim.replaces = true;
+                        self.forget(key);
+                        told(News::Refused {
+                            key: key.clone(),
+                            why,
+                        });
+                    }
+                },
                 Some(Found::Broken(broken)) => {
                     let in_use_by = self.discard(key).await?;
                     told(News::Broken {
@@ -209,7 +238,7 @@ impl BaseStore {
 
     /// Unseals a base that is not what it should be, and removes its volumes unless another run stands on them: then they
     /// are left to the sweep, and the runs are returned. The caller holds the claim.
-    async fn discard(&self, key: &BaseKey) -> Result<Vec<String>, EngineError> {
+    pub(super) async fn discard(&self, key: &BaseKey) -> Result<Vec<String>, EngineError> {
         let volumes = shelf::volumes_of(&self.engine, key).await?;
         self.engine.remove_volume(&key.seal()).await?;
         let mut users = shelf::users(&self.engine, Timestamp::now()).await?;

@@ -231,3 +231,35 @@ fn a_service_that_makes_its_own_data_is_not_taken_for_restored() {
     let word = "nothing would look at what the command restored into `app`";
     assert!(said.contains(word), "{said}");
 }
+
+#[test]
+fn nothing_shows_that_what_only_a_command_knows_is_whole() {
+    let restore = format!(
+        "  - volume: files\n    command:\n      backup: figures\n      image: {BASE}\n      \
+         run: cp \"$REHEARSE_BACKUP\" figures.txt\n"
+    );
+    let place = place("command-whole", &restore);
+    place.write("figures", "the figures\n");
+    let ran = place.backup_check();
+    ran.expect(0, Outcome::Passed, None).expect_nothing_left();
+    let case = ran.case("preflight", "files: the backup is whole");
+    assert_eq!(case.status, CaseStatus::Skipped, "{case:?}");
+    let said = case.message.clone().unwrap_or_default();
+    assert!(
+        said.contains("cannot be seen: it may be anything"),
+        "{said}"
+    );
+    forget_bases_of(ran.run());
+
+    let rehearsal = std::fs::read_to_string(place.path("rehearsal.yaml")).expect("it was written");
+    place.write(
+        "rehearsal.yaml",
+        format!("{rehearsal}    require: [complete]\n"),
+    );
+    let ran = place.backup_check();
+    ran.expect(2, Outcome::Invalid, Some(Owner::Staging));
+    let case = ran.case("preflight", "files: the backup is whole");
+    assert_eq!(case.status, CaseStatus::Error, "{case:?}");
+    let reason = ran.reason(Stage::Preflight);
+    assert!(reason.contains("`require:` names complete"), "{reason}");
+}

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rehearsal::event::{CaseStatus, Owner, Stage};
+use rehearsal::plan::model::{Build, Image};
 use rehearsal::verdict::Outcome;
 use tempfile::TempDir;
 
@@ -419,6 +420,80 @@ fn a_named_image_restores_and_its_tag_may_move() {
     engine(async |engine| engine.remove_image(&tagged).await).expect("it is only a name");
     expect_invalid(&place, Owner::Stack, &tagged);
     forget_bases_of(first.run());
+}
+
+/// restic as it is, and then whatever the script behind it does.
+fn restic_and(name: &str, script: &str) -> String {
+    let context = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, content: String| {
+        std::fs::write(context.path().join(name), content).expect("a file");
+    };
+    file(
+        "restic",
+        format!(
+            "#!/bin/sh\n/usr/bin/restic \"$@\" || exit\ncase \" $* \" in *\" restore \"*) {script} ;; esac\n"
+        ),
+    );
+    file(
+        "Dockerfile",
+        format!("FROM {TOOLS}\nCOPY --chmod=755 restic /usr/local/bin/restic\n"),
+    );
+    let image = Image {
+        reference: format!("rehearse-t-{name}-{}:1", std::process::id()),
+        build: Some(Build {
+            context: context.path().to_owned(),
+            dockerfile: "Dockerfile".to_owned(),
+            args: std::collections::BTreeMap::new(),
+            target: None,
+        }),
+    };
+    engine(async |engine| engine.ensure_image(&image, |_| {}).await)
+        .unwrap_or_else(|error| panic!("{error}"));
+    image.reference
+}
+
+/// What it complained of before it died is tolerated; what it did not come to nobody knows.
+#[test]
+fn a_restore_that_died_does_not_pass_for_its_complaints_are_tolerated() {
+    const COMPLAINT: &str = "ignoring error for /srv/uploads/marked: known";
+    let complain = format!("echo '{COMPLAINT}' >&2");
+    let tolerating = |image: &str| {
+        format!(
+            "restic: {{ repository: repo, password: {{ file: password }}, path: /srv/uploads, image: \"{image}\" }}\n    \
+             tolerate: [{{ message: \"{COMPLAINT}\", count: 1 }}]"
+        )
+    };
+    let place = place("restic-died", "restic", RESTIC);
+    for (name, end, passes) in [
+        (
+            "ended",
+            "echo 'Fatal: There were 1 errors' >&2; exit 1",
+            true,
+        ),
+        (
+            "unheard",
+            "echo 'Fatal: There were 2 errors' >&2; exit 1",
+            false,
+        ),
+        ("panicked", "echo 'panic: runtime error' >&2; exit 2", false),
+        ("fatal", "echo 'Fatal: unable to read' >&2; exit 1", false),
+        ("signalled", "exit 143", false),
+    ] {
+        let image = restic_and(name, &format!("{complain}; {end}"));
+        rehearsal(&place, &tolerating(&image));
+        let ran = place.backup_check();
+        engine(async |engine| engine.remove_image(&image).await).expect("nothing stands on it");
+        let case = ran.case("restore", "uploads: restores without errors");
+        if passes {
+            ran.expect(0, Outcome::Passed, None).expect_nothing_left();
+            assert_eq!(case.status, CaseStatus::Passed, "{name}: {case:?}");
+            forget_bases_of(ran.run());
+        } else {
+            ran.expect(1, Outcome::Failed, Some(Owner::Backup))
+                .expect_nothing_left();
+            assert_eq!(case.status, CaseStatus::Failed, "{name}: {case:?}");
+        }
+    }
 }
 
 /// A service and a volume have the same name, and their backups are handed over side by side.

@@ -1,6 +1,6 @@
 //! What is in the way of a restore and is not the backup: each is said by its own name, with what to do.
 
-use rehearsal::event::{Owner, Stage};
+use rehearsal::event::{CaseStatus, Owner, Stage};
 use rehearsal::verdict::Outcome;
 
 use crate::common::{Place, Ran};
@@ -96,16 +96,48 @@ fn too_little_memory_while_it_is_examined_is_not_the_backups_fault() {
         "rehearsal.yaml",
         format!(
             "rehearsal: {}\nstack: stack.yaml\nrestore:\n  - service: db\n    postgres: {{ dump: big.sql, database: big }}\n    \
-             invariants:\n      - name: nothing is wrong\n        query: \"select a from (select repeat('x', 500) || n as a \
+             expect: {{ rows: {{ t: 2 }} }}\n    invariants:\n      - name: nothing is wrong\n        query: \"select a from (select repeat('x', 500) || n as a \
              from generate_series(1, 900000) n order by 1 desc offset 0) s where a = 'none'\"\n",
             place.name()
         ),
     );
-    expect_invalid(
-        &place.backup_check(),
-        Owner::Staging,
-        &["ran out of memory"],
+    let ran = place.backup_check();
+    expect_invalid(&ran, Owner::Staging, &["ran out of memory"]);
+    // What was seen before stays what it was.
+    let rows = ran.case("restore", "db/big: the row counts are exact");
+    assert_eq!(rows.status, CaseStatus::Failed, "{rows:?}");
+    let broken = ran.case("restore", "db/big: foreign keys and invariants hold");
+    assert_eq!(broken.status, CaseStatus::Error, "{broken:?}");
+}
+
+#[test]
+fn an_examination_that_is_over_its_time_is_no_want_of_memory() {
+    let place = place(
+        "examine-late",
+        "    environment: { POSTGRES_PASSWORD: x }\n",
+        "create table t as select 1 as n;",
     );
+    place.write(
+        "rehearsal.yaml",
+        format!(
+            "rehearsal: {}\nstack: stack.yaml\nlimits: {{ examine: 10s }}\nrestore:\n  - service: db\n    \
+             postgres: {{ dump: big.sql, database: big }}\n    expect: {{ rows: {{ t: 2 }} }}\n    invariants:\n      \
+             - name: it takes long\n        query: \"select a from (select pg_sleep(600)::text as a) s where a = 'none'\"\n",
+            place.name()
+        ),
+    );
+    let ran = place.backup_check();
+    expect_invalid(&ran, Owner::Staging, &["limits.examine"]);
+    for (rung, status) in [
+        ("the row counts are exact", CaseStatus::Failed),
+        ("foreign keys and invariants hold", CaseStatus::Error),
+        ("the page checksums hold", CaseStatus::Skipped),
+    ] {
+        let case = ran.case("restore", &format!("db/big: {rung}"));
+        assert_eq!(case.status, status, "{case:?}");
+        let said = case.message.clone().unwrap_or_default();
+        assert!(!said.contains("memory"), "{rung}: {said}");
+    }
 }
 
 const REDIS: &str = "rehearse-test/redis:7";

@@ -97,6 +97,7 @@ fn forged(path: &Path, format: Format, compression: Compression) -> BackupFacts 
         folder: false,
         files: 0,
         complete: String::new(),
+        shown: true,
     }
 }
 

@@ -62,12 +62,14 @@ fn a_pgbackrest_repository_has_the_manifests_of_its_backups() {
         "{}",
         facts.complete
     );
+    assert!(facts.shown);
     damage_folder(&path, Wanted::PgBackRest, |_, what| {
         matches!(what, "removed" | "empty")
     });
     put("backup/main/backup.info", "Salted__xxxxxxxx");
     let facts = super::super::inspect(&path, Wanted::PgBackRest).unwrap();
     assert!(facts.complete.contains("encrypted"), "{}", facts.complete);
+    assert!(!facts.shown);
 }
 
 #[test]

@@ -218,7 +218,7 @@ async fn in_the_way(ask: &Ask<'_>, outcome: &ExecOutcome, lost: Option<&Fault>) 
             });
             return Some(ask.blame(&fault, Owner::Backup).await);
         }
-        if let Some(trouble) = Trouble::of(outcome) {
+        if let Some(trouble) = Trouble::of_client(outcome) {
             return Some(trouble.bad(source, &ask.client, &outcome.stderr));
         }
         return Some(Bad::new(

@@ -1,6 +1,7 @@
 //! What the client or the server says went wrong, by MariaDB's own error codes, and whose fault that is.
 
 use crate::event::Owner;
+use crate::restore::words;
 use crate::staging::Bad;
 
 /// An error in the words of a client.
@@ -64,11 +65,12 @@ impl Fault {
     /// What it means.
     pub(super) fn meaning(&self) -> Meaning {
         use Meaning::{Damaged, Lost, Other, Statement};
-        let lower = self.line.to_lowercase();
+        // Values that the line quotes may say anything.
+        let lower = words::own(&self.line).concat();
         if lower.contains("errcode: 28") || lower.contains("no space left") {
             return Other(Owner::Engine, NO_SPACE);
         }
-        if lower.contains("unknown command '\\-'") {
+        if self.line.to_lowercase().contains("unknown command '\\-'") {
             return Other(
                 Owner::Stack,
                 "the dump begins with the line that newer clients know as sandbox mode: use an image with a client that knows \

@@ -396,7 +396,7 @@ fn failed(
     outcome: &ExecOutcome,
     why: &str,
 ) -> Bad {
-    if let Some(trouble) = Trouble::of(outcome) {
+    if let Some(trouble) = Trouble::of_client(outcome) {
         return trouble.bad(&tool.source, speaker.name(), why);
     }
     let exit = match outcome.exit_code {

@@ -208,10 +208,8 @@ async fn extract(tool: &Toolbox<'_>, work: &Work<'_>, archive: &Archive) -> Resu
         // Nothing was warned of, and what is tolerated has to come.
         0 => Complaints::new(work.tolerate).judge(&tool.source),
         // Since 1.4 warnings may have codes of their own, from 100 on.
-        1 | 100..=127 if Trouble::of(&outcome).is_none() => {
-            if said.is_empty() {
-                return Err(refused(tool, "borg extract", &outcome));
-            }
+        1 | 100..=127 if !said.is_empty() && Trouble::of_repository(&outcome).is_none() => {
+            said.trouble(&tool.source, "borg extract")?;
             said.judge(&tool.source)
         }
         _ => Err(refused(tool, "borg extract", &outcome)),

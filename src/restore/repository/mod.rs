@@ -147,7 +147,7 @@ fn failed(
         .map(str::trim)
         .find(|line| telling.iter().any(|word| line.contains(word)))
         .map_or_else(|| outcome.last_words(), str::to_owned);
-    if let Some(trouble) = Trouble::of(outcome) {
+    if let Some(trouble) = Trouble::of_repository(outcome) {
         return trouble.bad(&tool.source, program, &said);
     }
     let (owner, help) = if too_new(&text) {
@@ -190,6 +190,8 @@ struct Complaints<'a> {
     first: Option<String>,
     /// The first that is more than an attribute.
     worse: Option<String>,
+    /// The first that says that something else was in the way, such as a full disk.
+    trouble: Option<(Trouble, String)>,
 }
 
 impl<'a> Complaints<'a> {
@@ -201,11 +203,15 @@ impl<'a> Complaints<'a> {
             open: 0,
             first: None,
             worse: None,
+            trouble: None,
         }
     }
 
     fn hear(&mut self, line: String) {
         self.all += 1;
+        if self.trouble.is_none() {
+            self.trouble = Trouble::of_complaint(&line).map(|trouble| (trouble, line.clone()));
+        }
         let mut tolerated = false;
         for (one, came) in self.tolerate.iter().zip(&mut self.came) {
             if one.message == line {
@@ -225,6 +231,14 @@ impl<'a> Complaints<'a> {
 
     const fn is_empty(&self) -> bool {
         self.all == 0
+    }
+
+    /// What was in the way, if one of them says so: then nothing was seen of the backup.
+    fn trouble(&self, source: &str, program: &str) -> Result<(), Bad> {
+        match &self.trouble {
+            Some((trouble, line)) => Err(trouble.bad(source, program, line)),
+            None => Ok(()),
+        }
     }
 
     /// Judges them. Those that the rehearsal tolerates have to come exactly so often; an attribute that the kernel refuses
@@ -302,6 +316,27 @@ mod tests {
         assert_eq!(bad.owner, Owner::Backup);
         assert!(bad.reason.contains(missing), "{bad}");
         assert!(judge(&said[1..], &tolerate).is_ok());
+    }
+
+    #[test]
+    fn a_full_disk_is_known_by_the_complaints_about_files_and_not_by_their_names() {
+        for (line, owner) in [
+            (
+                "ignoring error for /a: write /restore/a: no space left on device",
+                Some(Owner::Engine),
+            ),
+            (
+                "srv/a: write: [Errno 28] No space left on device",
+                Some(Owner::Engine),
+            ),
+            ("srv/disk full.txt: file chunk missing", None),
+        ] {
+            let mut complaints = Complaints::new(&[]);
+            complaints.hear("srv/b: file chunk missing".to_owned());
+            complaints.hear(line.to_owned());
+            let judged = complaints.trouble("restore x", "borg extract");
+            assert_eq!(judged.err().map(|bad| bad.owner), owner, "{line}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::settle::settle;
 use super::{CHECKED, Complaints, RESTORED, STAGE, Told, Work, begins, failed};
 use crate::event::{EventKind, Owner, Stage};
-use crate::restore::{Toolbox, Trouble};
+use crate::restore::Toolbox;
 use crate::staging::Bad;
 
 /// Words of the lines that name a defect, in all versions.
@@ -199,10 +199,14 @@ async fn extract(tool: &Toolbox<'_>, work: &Work<'_>, snapshot: &Snapshot) -> Re
     let recorder = &tool.staging.ground.recorder;
     let what = format!("{}: restore", tool.source);
     let mut said = Complaints::new(work.tolerate);
+    let mut counted = None;
     let outcome = tool
         .seen(&command, None, |_, line| {
             if let Some(complaint) = complaint(line) {
                 said.hear(complaint);
+                counted = None;
+            } else if let Some(errors) = closing(line) {
+                counted = Some(errors);
             }
             if let Some((done, total)) = progress(line) {
                 recorder.emit(EventKind::Progress {
@@ -215,14 +219,36 @@ async fn extract(tool: &Toolbox<'_>, work: &Work<'_>, snapshot: &Snapshot) -> Re
             }
         })
         .await?;
-    if outcome.exit_code == 0 && said.is_empty() {
-        // What is tolerated has to come.
+    said.trouble(&tool.source, "restic restore")?;
+    if came_to_its_end(outcome.exit_code, counted, said.all) {
+        // What is tolerated has to come, also where nothing was complained of.
         return said.judge(&tool.source);
     }
-    if Trouble::of(&outcome).is_some() || said.is_empty() {
-        return Err(failed(tool, "restic restore", &outcome, &TELLING, HELP));
+    Err(failed(tool, "restic restore", &outcome, &TELLING, HELP))
+}
+
+/// True where a restore came to its end and every complaint of it was heard. One that died on the way may have complained
+/// of nothing but what is tolerated, and lacks all that was to follow.
+const fn came_to_its_end(exit_code: i64, counted: Option<u64>, heard: u64) -> bool {
+    match (exit_code, counted) {
+        (0, None) => true,
+        (1, Some(counted)) => counted == heard && heard > 0,
+        (_, Some(_) | None) => false,
     }
-    said.judge(&tool.source)
+}
+
+/// The count of errors with which a restore ends that met some, in the words of all versions:
+/// `Fatal: There were 3 errors`.
+fn closing(line: &str) -> Option<u64> {
+    let told = serde_json::from_str::<serde_json::Value>(line).ok();
+    let said = match &told {
+        Some(told) => told["message"].as_str()?,
+        None => line,
+    };
+    let said = said.trim();
+    let said = said.strip_prefix("Fatal: ").unwrap_or(said);
+    let count = said.strip_prefix("There were ")?;
+    count.strip_suffix(" errors")?.parse().ok()
 }
 
 /// A path as a pattern that matches only itself.
@@ -308,6 +334,44 @@ mod tests {
                 Some(id) => assert_eq!(chosen.expect("a snapshot"), id),
                 None => assert_eq!(chosen.expect_err(path).owner, Owner::Backup),
             }
+        }
+    }
+
+    #[test]
+    fn a_restore_that_died_did_not_come_to_its_end() {
+        for (exit_code, counted, heard, expected) in [
+            (0, None, 0, true),
+            (0, None, 1, true),
+            (1, Some(2), 2, true),
+            // Some were not heard, or it ended for another reason.
+            (1, Some(3), 2, false),
+            (1, Some(0), 0, false),
+            (1, None, 2, false),
+            (1, None, 0, false),
+            // A panic, and signals.
+            (2, None, 2, false),
+            (2, Some(2), 2, false),
+            (137, None, 2, false),
+            (139, Some(2), 2, false),
+            (143, None, 2, false),
+        ] {
+            assert_eq!(
+                came_to_its_end(exit_code, counted, heard),
+                expected,
+                "{exit_code} {counted:?} {heard}"
+            );
+        }
+        for (line, count) in [
+            ("Fatal: There were 12 errors", Some(12)),
+            (
+                r#"{"message_type":"exit_error","code":1,"message":"Fatal: There were 1 errors\n"}"#,
+                Some(1),
+            ),
+            ("Fatal: unable to load index: There were 1 errors", None),
+            ("ignoring error for /a: Fatal: There were 1 errors", None),
+            (r#"{"message_type":"summary","total_files":3}"#, None),
+        ] {
+            assert_eq!(closing(line), count, "{line}");
         }
     }
 

@@ -77,7 +77,7 @@ impl<'a> Db<'a> {
 
     pub(super) fn failed(&self, outcome: &ExecOutcome) -> Bad {
         let said = outcome.last_words();
-        if let Some(trouble) = Trouble::of(outcome) {
+        if let Some(trouble) = Trouble::of_client(outcome) {
             return trouble.bad(&self.tool.source, "sqlite3", &said);
         }
         Bad::new(

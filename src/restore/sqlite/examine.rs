@@ -6,16 +6,22 @@ use super::MOUNT;
 use super::db::{Db, Integrity};
 use crate::check::ladder::{Finding, Rung, Seen};
 use crate::check::rows;
-use crate::engine::VolumeAt;
+use crate::engine::{ExecOutcome, VolumeAt};
 use crate::event::Owner;
 use crate::plan::model::Method;
 use crate::restore::{Deadline, Subject, Toolbox, files, tool_image};
 use crate::staging::Bad;
 
-/// Reads every row of every table. `.dump` goes on after an error and says at its end whether there was one.
+/// Reads every row of every table. `.dump` goes on after an error, writes it between its statements, and says at its end
+/// whether there was one. A pipe would hide the exit code.
 const DUMP: &str = r#"
-sqlite3 -batch "$db" .dump 2>/tmp/dump.err | awk '{ size += length($0) + 1; last = $0 } END { printf "%s %.0f\n", last, size }'
+{ sqlite3 -batch "$db" .dump 2>/tmp/dump.err || echo $? > /tmp/dump.code; } |
+  awk '/^\/\*+ (CORRUPTION )?ERROR/ { if (errors++ < 3) print > "/tmp/dump.said" } { size += length($0) + 1; last = $0 } END { printf "%s %.0f\n", last, size }'
 cat /tmp/dump.err >&2
+if [ -s /tmp/dump.said ]; then said=$(cat /tmp/dump.said); else said=; fi
+if [ -s /tmp/dump.code ]; then code=$(cat /tmp/dump.code); else code=0; fi
+echo "$said" >&2
+exit "$code"
 "#;
 
 /// Each table with AUTOINCREMENT, what its sequence says and what its largest row is.
@@ -110,21 +116,29 @@ fn seen(bad: Bad) -> Seen {
 
 async fn readable(db: &Db<'_>) -> Result<Seen, Bad> {
     let outcome = db.script(DUMP, "").await?;
-    let last = outcome.stdout.trim();
-    if outcome.exit_code != 0 {
-        return Err(db.failed(&outcome));
-    }
-    if !last.starts_with("COMMIT;") {
+    let Some(bytes) = whole(&outcome) else {
+        let bad = db.failed(&outcome);
+        if bad.owner != Owner::Backup {
+            return Err(bad);
+        }
         return Ok(Seen::Broken(format!(
-            "`.dump` met an error: {} {last}",
-            outcome.stderr.trim()
+            "`.dump` met an error: {} {}",
+            outcome.stderr.trim().replace('\n', " | "),
+            outcome.stdout.trim()
         )));
-    }
+    };
     let tables = db.tables().await?.len();
-    let bytes = last.split_whitespace().nth(1).unwrap_or("0");
     Ok(Seen::Holds(Some(format!(
         "{tables} tables, {bytes} bytes as SQL"
     ))))
+}
+
+/// The bytes of a dump that came to its end without an error; `None` of every other.
+fn whole(outcome: &ExecOutcome) -> Option<u64> {
+    let bytes = outcome.stdout.trim().strip_prefix("COMMIT; ")?;
+    (outcome.exit_code == 0)
+        .then(|| bytes.trim().parse().ok())
+        .flatten()
 }
 
 async fn indexes(db: &Db<'_>) -> Result<Seen, Bad> {
@@ -261,4 +275,28 @@ async fn writes(db: &Db<'_>) -> Result<Seen, Bad> {
         "a row was written, and `{}` were read",
         text.trim()
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_dump_that_came_to_its_end_is_whole() {
+        for (exit_code, stdout, bytes) in [
+            (0, "COMMIT; 4096\n", Some(4096)),
+            (137, "COMMIT; 4096\n", None),
+            (1, "COMMIT; 4096\n", None),
+            (0, "ROLLBACK; -- due to errors 4096\n", None),
+            (0, "INSERT INTO t VALUES('COMMIT; 9'); 4096\n", None),
+            (0, " 0\n", None),
+        ] {
+            let outcome = ExecOutcome {
+                exit_code,
+                stdout: stdout.to_owned(),
+                stderr: String::new(),
+            };
+            assert_eq!(whole(&outcome), bytes, "{exit_code} {stdout}");
+        }
+    }
 }

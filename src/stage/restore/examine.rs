@@ -214,7 +214,20 @@ async fn climb(
             explain(finding, trouble);
         }
     }
-    if start.is_ok() {
+    let killed = generation
+        .services
+        .iter()
+        .any(|server| site.staging.ground.was_killed(&server.container));
+    if start.is_ok() && killed {
+        // Its files are as the kill left them, which is not what a clean stop would have left.
+        for findings in &mut found {
+            let known = |finding: &Finding| finding.rung == Rung::Checksums;
+            if !findings.iter().any(known) {
+                let why = "the server was killed when `limits.examine` was over";
+                findings.push(Finding::skipped(Rung::Checksums, why));
+            }
+        }
+    } else if start.is_ok() {
         site.staging.stop(generation).await?;
         for (subject, findings) in subjects.iter().zip(&mut found) {
             findings.extend(at_rest(*subject).await);
@@ -230,12 +243,16 @@ const fn went_wrong(finding: &Finding) -> bool {
     }
 }
 
-/// A server that met something else has shown nothing of the data.
+/// A server that met something else has shown nothing of the data to whoever lost it. What was seen to be broken before
+/// stays broken.
 fn explain(finding: &mut Finding, trouble: Trouble) {
-    if let Seen::Broken(said) | Seen::Unknown(said, _) = &finding.seen {
-        let bad = trouble.bad("examine what was restored", "the server", said);
-        finding.seen = Seen::Unknown(bad.reason, bad.help);
-    }
+    let said = match &finding.seen {
+        Seen::Broken(said) if Trouble::is_loss(said) => said,
+        Seen::Unknown(said, _) => said,
+        Seen::Broken(_) | Seen::Holds(_) | Seen::Skipped(_) => return,
+    };
+    let bad = trouble.bad("examine what was restored", "the server", said);
+    finding.seen = Seen::Unknown(bad.reason, bad.help);
 }
 
 /// What the restore of a member told for later examinations.
@@ -323,5 +340,32 @@ fn case(restore: &Restore, finding: &Finding) -> Case {
         Seen::Broken(reason) => not(CaseStatus::Failed, reason),
         Seen::Unknown(reason, _) => not(CaseStatus::Error, reason),
         Seen::Skipped(reason) => not(CaseStatus::Skipped, reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_broken_before_the_server_went_away_stays_broken() {
+        for (seen, rewritten) in [
+            (Seen::Broken("`t` has 1 rows, expected 2".to_owned()), false),
+            (
+                Seen::Broken("psql: error: server closed the connection unexpectedly".to_owned()),
+                true,
+            ),
+            (Seen::Unknown("the server is gone".to_owned(), None), true),
+            (Seen::Holds(None), false),
+            (Seen::Skipped("it has none".to_owned()), false),
+        ] {
+            let mut finding = Finding::new(Rung::Rows, seen.clone());
+            explain(&mut finding, Trouble::OutOfMemory);
+            assert_eq!(finding.seen != seen, rewritten, "{seen:?}");
+            if rewritten {
+                let said = matches!(&finding.seen, Seen::Unknown(said, _) if said.contains("ran out of memory"));
+                assert!(said, "{finding:?}");
+            }
+        }
     }
 }
