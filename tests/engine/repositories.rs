@@ -436,7 +436,9 @@ fn restic_and(name: &str, script: &str) -> String {
     );
     file(
         "Dockerfile",
-        format!("FROM {TOOLS}\nCOPY --chmod=755 restic /usr/local/bin/restic\n"),
+        format!(
+            "FROM {TOOLS}\nCOPY restic /usr/local/bin/restic\nRUN chmod 755 /usr/local/bin/restic\n"
+        ),
     );
     let image = Image {
         reference: format!("rehearse-t-{name}-{}:1", std::process::id()),
