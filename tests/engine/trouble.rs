@@ -142,17 +142,24 @@ fn an_examination_that_is_over_its_time_is_no_want_of_memory() {
 
 const REDIS: &str = "rehearse-test/redis:7";
 
-/// A Redis with these options, and a snapshot of many keys that it has to load.
-fn redis(test: &str, options: &str, service: &str, limits: &str) -> Place {
+/// Many keys; and few that are each larger than the memory that its server may have: it outgrows that in one piece, before
+/// it has read anything else that the kernel could take back instead.
+const MANY_KEYS: &str = "100000 key 1000";
+const LARGE_KEYS: &str = "2 key 100000000";
+
+/// A Redis with these options, and a snapshot of these keys that it has to load.
+fn redis(test: &str, keys: &str, options: &str, service: &str, limits: &str) -> Place {
     let place = Place::new(test);
     image("redis", REDIS);
     let source = made(
         test,
         REDIS,
         &[],
-        "redis-server --dir /out --save '' --enable-debug-command yes --daemonize yes --logfile /tmp/log\n\
-         until redis-cli PING | grep -q PONG; do sleep 0.05; done\n\
-         redis-cli DEBUG POPULATE 100000 key 1000\nredis-cli SAVE\nchmod a+r /out/dump.rdb\n",
+        &format!(
+            "redis-server --dir /out --save '' --enable-debug-command yes --daemonize yes --logfile /tmp/log\n\
+             until redis-cli PING | grep -q PONG; do sleep 0.05; done\n\
+             redis-cli DEBUG POPULATE {keys}\nredis-cli SAVE\nchmod a+r /out/dump.rdb\n"
+        ),
     );
     std::fs::copy(out(&source, "dump.rdb"), place.path("dump.rdb")).expect("a copy");
     place.write(
@@ -175,7 +182,7 @@ fn redis(test: &str, options: &str, service: &str, limits: &str) -> Place {
 
 #[test]
 fn a_server_whose_main_process_is_killed_for_its_memory_is_not_the_backups_fault() {
-    let place = redis("redis-memory", "", "    mem_limit: 48m\n", "");
+    let place = redis("redis-memory", LARGE_KEYS, "", "    mem_limit: 48m\n", "");
     expect_invalid(&place.backup_check(), Owner::Engine, &["memory"]);
 }
 
@@ -188,10 +195,22 @@ fn a_snapshot_that_is_still_being_loaded_is_not_a_bad_one() {
             "    healthcheck: {{ test: [CMD-SHELL, \"timeout 1 redis-cli PING | grep -q PONG\"], interval: 1s, retries: {retries} }}\n"
         )
     };
-    let place = redis("redis-late", slow, &check(100), "limits: { start: 10s }\n");
+    let place = redis(
+        "redis-late",
+        MANY_KEYS,
+        slow,
+        &check(100),
+        "limits: { start: 10s }\n",
+    );
     expect_invalid(&place.backup_check(), Owner::Staging, &["limits.start"]);
     drop(place);
-    let place = redis("redis-sick", slow, &check(2), "limits: { start: 60s }\n");
+    let place = redis(
+        "redis-sick",
+        MANY_KEYS,
+        slow,
+        &check(2),
+        "limits: { start: 60s }\n",
+    );
     expect_invalid(
         &place.backup_check(),
         Owner::Staging,
