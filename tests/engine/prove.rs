@@ -266,6 +266,8 @@ fn the_damaged_copies_of_a_dead_run_are_removed() {
         "prove-left",
         "package: none\ncomponents: [{ name: a, steps: [{ name: look, run: echo x }] }]\n",
     );
+    place.write("backup.tar", crate::backup::archive(place.name()));
+    place.rehearsal("restore: [{ volume: state, archive: backup.tar }]\n");
     let ran = place.backup_check();
     let run = ran.dir();
     let me = rehearsal::engine::OwnerId::current().in_a_name();
@@ -280,4 +282,5 @@ fn the_damaged_copies_of_a_dead_run_are_removed() {
     place.backup_check();
     assert!(mine.exists(), "a living process's copies are its own");
     assert!(!dead.exists(), "a dead run's copies stay");
+    crate::common::forget_bases_of(ran.run());
 }
