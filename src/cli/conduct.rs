@@ -240,6 +240,7 @@ fn mask(plan: &Plan, secrets: &Secrets, run: &str) -> Result<Mask, ExitCode> {
     for restore in &plan.restores {
         let value = restore.secret().and_then(|secret| secrets.get(secret));
         if let Some(value) = value
+            && value.len() >= LIKELY
             && !hides(value).map_err(cannot)?
         {
             hidden.push(value);
@@ -247,6 +248,10 @@ fn mask(plan: &Plan, secrets: &Secrets, run: &str) -> Result<Mask, ExitCode> {
     }
     Mask::of(hidden).map_err(cannot)
 }
+
+/// A restore's secret is given to its tool alone, which does not show it. One so short may be a word of the tool's own
+/// messages, which would be lost.
+const LIKELY: usize = 8;
 
 /// Words of the events themselves, and those by which a question to a person is known.
 const VOCABULARY: [&str; 53] = [
