@@ -21,7 +21,7 @@ place=$(mktemp -d "${BENCH_DIR:-/var/tmp}/rehearse-bench.XXXXXX")
 chmod 755 "$place" # the servers read and write below it
 
 clean() {
-    docker ps -aq --filter label=rehearse.bench | xargs -r docker rm -f >/dev/null
+    docker ps -aq --filter label=rehearse.bench | xargs -r docker rm -fv >/dev/null
     docker volume ls -q --filter label=rehearse.bench | xargs -r docker volume rm >/dev/null
     docker images -q rehearse-bench | sort -u | xargs -r docker rmi -f >/dev/null
     rm -rf -- "$place"
@@ -38,7 +38,7 @@ server() {
     # Over TCP: the server that runs during initialisation listens on the socket only.
     until docker exec "$name" pg_isready -q -h 127.0.0.1 -U bench; do sleep 0.05; done
 }
-stop() { docker stop -t 600 "$1" >/dev/null && docker rm "$1" >/dev/null; }
+stop() { docker stop -t 600 "$1" >/dev/null && docker rm -v "$1" >/dev/null; }
 sql() { docker exec "$1" psql -X -q -v ON_ERROR_STOP=1 -U bench -d "$2" -c "$3" >/dev/null; }
 # seconds COMMAND...: how long it took, with three decimals.
 seconds() {

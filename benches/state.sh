@@ -121,7 +121,7 @@ END
     docker run --label rehearse.bench --name rehearse-bench-layer -v rehearse-bench-source:/from:ro --entrypoint sh "$image" \
         -c 'cp -a /from /copied' >/dev/null
     commit=$(seconds docker commit rehearse-bench-layer rehearse-bench)
-    docker rm rehearse-bench-layer >/dev/null
+    docker rm -v rehearse-bench-layer >/dev/null
     docker rmi rehearse-bench >/dev/null
     docker volume rm rehearse-bench-source >/dev/null
     printf '| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s kB | %s kB | %s kB |\n' "$size" "$first" "$second" "$branch" \
