@@ -1,6 +1,7 @@
 //! What a run will do, checked and resolved. Nothing after the plan asks a manifest again.
 
 mod package;
+mod path;
 mod restore;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use crate::check::model::Test;
 pub use package::*;
+pub use path::{Asked, Course, DeployPath, Moment, WhatIf, Why};
 pub use restore::*;
 
 /// A position in a file that the user wrote, printed as `path:line:column`.
