@@ -296,3 +296,115 @@ fn response(said: Said) -> Result<Response<Full<Bytes>>, String> {
     }
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::watch;
+
+    fn route(method: Option<&str>, path: &str, body: RouteBody) -> Route {
+        Route {
+            path: path.to_owned(),
+            method: method.map(str::to_owned),
+            status: 201,
+            headers: vec![
+                ("x-a".to_owned(), "1".to_owned()),
+                ("x-a".to_owned(), "2".to_owned()),
+            ],
+            body,
+            delay: std::time::Duration::ZERO,
+        }
+    }
+
+    fn site() -> Site {
+        let text = |text: &str| RouteBody::Template(text.to_owned());
+        let routes = vec![
+            route(
+                Some("POST"),
+                "/charge",
+                text("{{ request.json.id }} of {{ request.headers[\"x-who\"] }}"),
+            ),
+            route(
+                None,
+                "/echo/*",
+                text(
+                    "{{ request.method }} {{ request.path }} {{ request.query.q }} {{ request.body }}",
+                ),
+            ),
+            route(
+                Some("GET"),
+                "/echo/never",
+                text("the first that fits answers"),
+            ),
+            route(None, "/gone", RouteBody::File("/nothing/here".into())),
+        ];
+        let log = Log {
+            under_way: watch::Sender::new(0),
+        };
+        Site::new(routes, log)
+    }
+
+    fn asked(method: &str, path: &str, body: &str) -> Asked {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut headers = HeaderMap::new();
+        headers.insert("x-who", HeaderValue::from_static("anna"));
+        headers.insert("authorization", HeaderValue::from_static("Bearer x"));
+        Asked {
+            method: method.to_owned(),
+            host: "api.example".to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers,
+            body: body.as_bytes().to_vec(),
+            bytes: body.len() as u64,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_route_that_fits_answers_and_nothing_else_is_matched() {
+        let site = site();
+        for (method, path, body, status, said) in [
+            ("POST", "/charge", r#"{"id": "x"}"#, 201, Some("x of anna")),
+            ("GET", "/charge", "", 404, None),
+            ("POST", "/charge/", "{}", 404, None),
+            // What the answer is made of is not there.
+            ("POST", "/charge", "{}", 400, None),
+            ("POST", "/charge", "no json", 400, None),
+            (
+                "PUT",
+                "/echo/a%20b?q=a+b&r=1",
+                "hi",
+                201,
+                Some("PUT /echo/a%20b a b hi"),
+            ),
+            (
+                "GET",
+                "/echo/never?q=1",
+                "",
+                201,
+                Some("GET /echo/never 1 "),
+            ),
+            ("GET", "/gone", "", 500, None),
+        ] {
+            let answer = site.say(&asked(method, path, body)).await;
+            assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+            assert_eq!(answer.matched, said.is_some(), "{method} {path}");
+            if let Some(said) = said {
+                assert_eq!(String::from_utf8_lossy(&answer.body), said);
+            }
+        }
+    }
+
+    #[test]
+    fn what_proves_who_somebody_is_is_not_written_down() {
+        let asked = asked("GET", "/", "");
+        assert_eq!(
+            recorded(&asked.headers),
+            [
+                ("x-who".to_owned(), "anna".to_owned()),
+                ("authorization".to_owned(), "(not recorded)".to_owned())
+            ]
+        );
+        assert_eq!(word("x".repeat(2000)), "(2000 bytes)");
+    }
+}
