@@ -3,6 +3,7 @@
 use crate::check::model::{EmulatorProbe, Expect, Probe};
 use crate::manifest::emulators::EmulatorEntry;
 use crate::manifest::load::Loaded;
+use crate::manifest::names;
 use crate::manifest::place::At;
 use crate::manifest::problem::Problems;
 use crate::manifest::stack::Stack;
@@ -20,10 +21,24 @@ pub(super) fn resolved(loaded: &Loaded) -> Vec<Emulator> {
         .map(|entry| Emulator {
             name: entry.name.value.clone(),
             hosts: entry.hosts.iter().map(|host| host.value.clone()).collect(),
-            does: entry.does.clone(),
+            does: does(loaded, entry),
             location: entry.name.place.location(),
         })
         .collect()
+}
+
+fn does(loaded: &Loaded, entry: &EmulatorEntry) -> Emulates {
+    let mut does = entry.does.clone();
+    if let Emulates::Image(of) = &mut does
+        && of.image.reference.is_empty()
+    {
+        let (rehearsal, name) = (
+            &loaded.rehearsal.name,
+            names::lowered(&entry.name.value.replace(' ', "-")),
+        );
+        of.image.reference = format!("rehearse-{rehearsal}-emulator-{name}");
+    }
+    does
 }
 
 /// Every host name that leads to an emulator.

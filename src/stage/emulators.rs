@@ -73,14 +73,18 @@ pub(super) async fn judge(run: &Run, stage: Stage) -> Result<Option<Bad>, Bad> {
             }),
         );
         if let Some(why) = why {
+            let of_package = || {
+                Bad::new(
+                    Owner::Package,
+                    format!("emulator `{}`: {why}", emulator.name),
+                )
+                .with_help(help(emulator))
+            };
             bad = bad.or_else(|| {
-                Some(match stage {
-                    Stage::Baseline => of_staging(emulator, &why),
-                    _ => Bad::new(
-                        Owner::Package,
-                        format!("emulator `{}`: {why}", emulator.name),
-                    )
-                    .with_help(help(emulator)),
+                Some(if stage == Stage::Baseline {
+                    of_staging(emulator, &why)
+                } else {
+                    of_package()
                 })
             });
         }
@@ -231,9 +235,12 @@ fn line(one: &Received) -> String {
         .status
         .map(|status| format!(" {status}"))
         .unwrap_or_default();
-    let note = match (one.kind, one.note.as_str()) {
-        (Exchange::Tcp | Exchange::Tls, _) | (_, "") => String::new(),
-        (_, note) => format!(" ({note})"),
+    // Of these the summary is made of the note.
+    let told = matches!(one.kind, Exchange::Tcp | Exchange::Tls) || one.note.is_empty();
+    let note = if told {
+        String::new()
+    } else {
+        format!(" ({})", one.note)
     };
     format!("{}: {}{status}{note}", one.asker, one.summary())
 }
