@@ -217,6 +217,36 @@ pub enum Output {
     Stderr,
 }
 
+/// How something came to an emulator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exchange {
+    /// A request without TLS.
+    #[default]
+    Http,
+    /// A request with TLS.
+    Https,
+    /// A mail.
+    Smtp,
+    /// A connection to a blackhole.
+    Tcp,
+    /// A handshake of TLS that failed.
+    Tls,
+}
+
+impl Exchange {
+    /// The name used in output and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Smtp => "smtp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
 /// A file that a run depends on, as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artefact {
@@ -416,6 +446,27 @@ pub enum EventKind {
         name: String,
         /// The asking service or container, where its address is known.
         asker: String,
+    },
+    /// An emulator was asked for something.
+    EmulatorRequest {
+        /// The stage in which it was asked.
+        stage: Stage,
+        /// The emulator.
+        emulator: String,
+        /// The asking service or container, where its address is known.
+        asker: String,
+        /// How it came.
+        kind: Exchange,
+        /// `POST /charge`, `mail from a to b: subject`.
+        summary: String,
+        /// False where no route fitted, or somebody was written to who may not be.
+        matched: bool,
+        /// The status of the answer, of HTTP.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// The beginning of its headers and body.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
     },
     /// What the snapshot looks like, or what stands there after rollback.
     Fingerprint {

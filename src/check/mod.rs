@@ -4,6 +4,7 @@
 //! expectation was false) apart from *error* (it could not be determined). [`vacuous`] and [`compile`] let the
 //! plan refuse what could never be judged.
 
+mod emulator;
 mod exec;
 mod file;
 mod findings;

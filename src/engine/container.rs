@@ -105,6 +105,20 @@ impl Engine {
         )
     }
 
+    /// Sends a signal to a container's main process.
+    ///
+    /// # Errors
+    /// When the engine refuses, also where the container does not run.
+    pub async fn signal_container(&self, name: &str, signal: &str) -> Result<(), EngineError> {
+        let options = KillContainerOptions {
+            signal: signal.to_owned(),
+        };
+        self.docker
+            .kill_container(name, Some(options))
+            .await
+            .doing(|| format!("send {signal} to container `{name}`"))
+    }
+
     /// Removes a container, running or not, with the anonymous volumes that it alone used. One that is gone is fine.
     ///
     /// One after the other: in engines before 23 two containers that leave the same network in the same moment can hang

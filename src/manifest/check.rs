@@ -189,6 +189,9 @@ fn rehearsal(path: &Path) -> Result<Checked, Problems> {
             .as_ref()
             .map(|p| count(p.components.len(), "component")),
     );
+    if !plan.emulators.is_empty() {
+        found.push(count(plan.emulators.len(), "emulator"));
+    }
     found.extend(plan.testplan.as_ref().map(|t| count(t.tests.len(), "test")));
     Ok(Checked {
         kind: Kind::Rehearsal,

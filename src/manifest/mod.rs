@@ -5,6 +5,7 @@
 
 pub mod check;
 pub(crate) mod decode;
+pub mod emulators;
 mod environment;
 pub(crate) mod interpolate;
 pub mod load;

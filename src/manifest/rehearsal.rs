@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::manifest::decode::{Fields, duration, entries, some, string, text};
+use crate::manifest::emulators::{self, EmulatorEntry};
 use crate::manifest::environment::environment;
 use crate::manifest::names;
 use crate::manifest::parameter;
@@ -37,6 +38,8 @@ pub struct Rehearsal {
     pub forbidden: Vec<At<String>>,
     /// The bastion.
     pub bastion: Option<BastionEntry>,
+    /// What stands in for systems outside.
+    pub emulators: Vec<EmulatorEntry>,
     /// Values for what the package leaves open.
     pub parameters: Vec<(At<String>, At<String>)>,
     /// Where the package's secrets come from.
@@ -79,6 +82,7 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
     let limits = f.opt("limits", p, limits).unwrap_or_default();
     let forbidden = f.opt("forbidden", p, |node, p| some(node, p, host));
     let bastion = f.opt("bastion", p, |node, p| bastion(node, &dir, p));
+    let emulators = f.opt("emulators", p, |node, p| emulators::decode(node, &dir, p));
     let parameters = f.opt("parameters", p, parameter::values);
     let secrets = f.opt("secrets", p, |node, p| secrets(node, &dir, p));
     if let Some(place) = f.key_place("what_if") {
@@ -100,6 +104,7 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
         limits,
         forbidden: forbidden.unwrap_or_default(),
         bastion,
+        emulators: emulators.unwrap_or_default(),
         parameters: parameters.unwrap_or_default(),
         secrets: secrets.unwrap_or_default(),
     })

@@ -2,6 +2,7 @@
 
 pub mod advice;
 mod cross;
+mod emulators;
 pub mod model;
 pub(crate) mod order;
 pub mod paths;

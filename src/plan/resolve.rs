@@ -10,6 +10,7 @@ use crate::manifest::restore::RestoreEntry;
 use crate::manifest::stack::Stack as StackManifest;
 use crate::manifest::testplan::TestEntry;
 use crate::plan::cross::cross_check;
+use crate::plan::emulators;
 use crate::plan::model::{
     Action, Bastion, Component, Condition, Image, Method, Package, Plan, Restore, Service, Stack,
     Step, TestPlan,
@@ -102,6 +103,7 @@ pub fn resolve(
             .map(|at| at.value.clone())
             .collect(),
         bastion,
+        emulators: emulators::resolved(loaded),
     }))
 }
 
@@ -217,7 +219,7 @@ fn complete(probe: &mut Probe, default_user: bool, stack: &StackManifest, servic
                 sql.password = password(stack, &sql.service);
             }
         }
-        Probe::Http(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => {}
+        Probe::Http(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) | Probe::Emulator(_) => {}
     }
 }
 

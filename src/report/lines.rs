@@ -120,6 +120,7 @@ pub(super) fn done(events: &[Event], stage: Stage) -> String {
             | EventKind::OutputLine { .. }
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
+            | EventKind::EmulatorRequest { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Judged { .. }
@@ -181,6 +182,12 @@ pub(super) fn why(case: &Case) -> Option<String> {
     mismatch
         .or_else(|| case.message.clone())
         .map(|why| one_line(&why))
+}
+
+/// What an emulator was asked for.
+pub(super) fn emulated(emulator: &str, asker: &str, summary: &str, matched: bool) -> String {
+    let but = if matched { "" } else { ": UNMATCHED" };
+    format!("emulator {emulator}: {asker}: {}{but}", clip(summary, 160))
 }
 
 /// How far something has come: `412 MiB of 1.2 GiB`, `3 of 12 tests`.

@@ -145,6 +145,17 @@ impl Plain {
             EventKind::OutsideName { stage, name, asker } => {
                 format!("{stage}: {asker} asked for {name}: refused")
             }
+            EventKind::EmulatorRequest {
+                stage,
+                emulator,
+                asker,
+                summary,
+                matched,
+                ..
+            } => format!(
+                "{stage}: {}",
+                lines::emulated(emulator, asker, summary, *matched)
+            ),
             EventKind::Leftover { what, reason } => format!("left behind: {what}: {reason}"),
             EventKind::Kept { expires, .. } => {
                 format!("staging is left up until {}", lines::minute(*expires))

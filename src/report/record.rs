@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Artefact, Case, CaseStatus, Event, EventKind, Mode, Stage};
+use crate::event::{Artefact, Case, CaseStatus, Event, EventKind, Exchange, Mode, Stage};
 pub use backups::{BackupCheck, BackupSeen, Became, ComeBack};
 pub use facts::*;
 
@@ -78,6 +78,9 @@ pub struct Record {
     pub fingerprints: BTreeMap<String, BTreeMap<String, String>>,
     /// Names outside staging that were asked for.
     pub outside_names: Vec<OutsideFacts>,
+    /// What the emulators were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emulated: Vec<EmulatedFacts>,
     /// What could not be removed.
     pub leftovers: Vec<LeftoverFacts>,
     /// Staging, where it was left up.
@@ -151,6 +154,7 @@ impl Record {
             measured: Vec::new(),
             fingerprints: BTreeMap::new(),
             outside_names: Vec::new(),
+            emulated: Vec::new(),
             leftovers: Vec::new(),
             kept: None,
         };
@@ -220,6 +224,25 @@ impl Record {
             }),
             EventKind::CaseFinished { stage, case } => self.add_case(stage, case),
             EventKind::OutsideName { stage, name, asker } => self.add_outside(stage, name, asker),
+            EventKind::EmulatorRequest {
+                stage,
+                emulator,
+                asker,
+                kind,
+                summary,
+                matched,
+                status,
+                detail: _,
+            } => self.add_emulated(EmulatedFacts {
+                stage,
+                emulator,
+                asker,
+                kind,
+                summary,
+                matched,
+                status,
+                times: 1,
+            }),
             EventKind::Fingerprint { of, parts } => {
                 self.fingerprints.entry(of).or_default().extend(parts)
             }
@@ -292,6 +315,33 @@ impl Record {
                 times: 1,
             }),
         }
+    }
+
+    fn add_emulated(&mut self, asked: EmulatedFacts) {
+        let same = |known: &&mut EmulatedFacts| {
+            let times = known.times;
+            **known
+                == EmulatedFacts {
+                    times,
+                    ..asked.clone()
+                }
+        };
+        match self.emulated.iter_mut().find(same) {
+            Some(known) => known.times += 1,
+            None => self.emulated.push(asked),
+        }
+    }
+
+    /// Mails that the deploy, or what it left standing, would have sent to people who may not be written to.
+    pub fn mails_to_strangers(&self) -> usize {
+        let of_deploy = |stage: Stage| matches!(stage, Stage::Deploy | Stage::Verify);
+        self.emulated
+            .iter()
+            .filter(|asked| {
+                asked.kind == Exchange::Smtp && !asked.matched && of_deploy(asked.stage)
+            })
+            .map(|asked| asked.times)
+            .sum()
     }
 
     /// Reads the record of a run's folder. Fails where there is none, or none of this form.

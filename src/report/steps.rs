@@ -85,6 +85,7 @@ pub(super) fn steps(events: &[Event]) -> Vec<Step> {
             | EventKind::Progress { .. }
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
+            | EventKind::EmulatorRequest { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

@@ -311,6 +311,9 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
         );
         row("outside", &wrapped(&said));
     }
+    for said in emulated(record) {
+        row("emulators", &wrapped(&said));
+    }
     for left in &record.leftovers {
         row(
             "leftover",
@@ -348,6 +351,33 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
         labelled(out, "next", &paint.bold(&wrapped(&next)), paint);
     }
     out.push('\n');
+}
+
+/// What would have left for the outside: mails first, then what nothing fitted, then how much there was in all.
+fn emulated(record: &Record) -> Vec<String> {
+    let mut said = Vec::new();
+    match record.mails_to_strangers() {
+        0 => {}
+        1 => said.push("1 mail would have gone to customers".to_owned()),
+        n => said.push(format!("{n} mails would have gone to customers")),
+    }
+    let unmatched = record.emulated.iter().filter(|asked| !asked.matched);
+    said.extend(unmatched.take(MOST_CASES).map(|asked| {
+        let times = match asked.times {
+            1 => String::new(),
+            n => format!(", {n} times"),
+        };
+        let (asker, summary) = (&asked.asker, clip(&asked.summary, 160));
+        format!(
+            "{}: {asker}: {summary} in {}{times}: unmatched",
+            asked.emulator, asked.stage
+        )
+    }));
+    let all: usize = record.emulated.iter().map(|asked| asked.times).sum();
+    if all > 0 {
+        said.push(format!("{} in all", count(all, "request")));
+    }
+    said
 }
 
 fn labelled(out: &mut String, label: &str, text: &str, paint: Paint) {

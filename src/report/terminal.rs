@@ -149,6 +149,20 @@ impl Terminal {
                 let said = one_line(&format!("{asker} asked for {name}: refused"));
                 self.note(&self.paint.doubt(&said));
             }
+            EventKind::EmulatorRequest {
+                emulator,
+                asker,
+                summary,
+                matched,
+                ..
+            } => {
+                let said = one_line(&lines::emulated(emulator, asker, summary, *matched));
+                if *matched {
+                    self.detail(&said);
+                } else {
+                    self.note(&self.paint.doubt(&said));
+                }
+            }
             EventKind::RunFinished { .. } => {
                 self.stop();
                 let mut out = io::stdout();

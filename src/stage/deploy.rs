@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::run::{Run, not_passed, out_of_order, passed};
 use super::suite::{first_failures, tests_at};
-use super::{Bad, isolate, provision, step, unassisted};
+use super::{Bad, emulators, isolate, provision, step, unassisted};
 use crate::check::model::{Test, When};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
 use crate::plan::model::{Action, Component, Package};
@@ -14,6 +14,7 @@ use crate::staging::Bastion;
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let package = run.order.plan.package.clone().ok_or_else(out_of_order)?;
     unchanged(run, "before").await?;
+    emulators::begin(run).await?;
     let begun = Instant::now();
     let bastion = open_bastion(run, &package).await?;
     let result = components(run, &package, bastion.as_ref()).await;
@@ -27,7 +28,9 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     }
     unchanged(run, "during").await?;
     unassisted_suite(run, &package, took).await?;
-    result
+    let asked = emulators::judge(run, Stage::Deploy).await?;
+    result?;
+    asked.map_or(Ok(()), Err)
 }
 
 /// Says of the deploy as it was seen whether it needed anybody.

@@ -7,6 +7,7 @@ mod baseline;
 pub mod conductor;
 mod database;
 mod deploy;
+mod emulators;
 mod fingerprint;
 mod isolate;
 mod preflight;

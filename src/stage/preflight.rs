@@ -15,8 +15,8 @@ use crate::backup::{BackupError, BackupFacts, Wanted, inspect as inspect_backup}
 use crate::check::ladder::Rung;
 use crate::engine::{Engine, Labels};
 use crate::event::{Artefact, Case, CaseStatus, EventKind, Mode, Owner, Stage};
-use crate::plan::model::{Method, Restore};
-use crate::staging::Ground;
+use crate::plan::model::{Emulates, Method, Plan, Restore};
+use crate::staging::{Authority, Ground};
 use crate::state::shelf;
 
 /// Runs the stage.
@@ -307,6 +307,7 @@ async fn connect(run: &mut Run) -> Result<(), Bad> {
         });
     }
     let names = run.order.names.clone();
+    let authority = authority(&run.order.plan, names.run(), now)?;
     run.ground = Some(Ground {
         labels: Labels::new(
             names.run(),
@@ -324,6 +325,25 @@ async fn connect(run: &mut Run) -> Result<(), Bad> {
         addresses: Arc::new(Mutex::new(HashMap::new())),
         refused: tokio::sync::watch::Sender::new(Vec::new()),
         killed: Arc::default(),
+        authority,
     });
     Ok(())
+}
+
+/// The authority of the run's emulators, where one of them speaks TLS.
+fn authority(plan: &Plan, run: &str, now: Timestamp) -> Result<Option<Arc<Authority>>, Bad> {
+    let speaks_tls = plan.emulators.iter().any(|emulator| match &emulator.does {
+        Emulates::Http(http) => !http.tls.is_empty(),
+        Emulates::Smtp(_) | Emulates::Blackhole { .. } | Emulates::Image(_) => false,
+    });
+    if !speaks_tls {
+        return Ok(None);
+    }
+    let made = Authority::new(run, now).map_err(|why| {
+        Bad::new(
+            Owner::Engine,
+            format!("cannot make the authority of the emulators: {why}"),
+        )
+    })?;
+    Ok(Some(Arc::new(made)))
 }

@@ -7,7 +7,7 @@ use super::run::{Run, Snapshot, out_of_order, passed};
 use super::{Bad, fingerprint, schema, standing};
 use crate::engine::ChangedPath;
 use crate::event::{EventKind, Owner, Stage};
-use crate::staging::{Blueprint, Generation, OneShots, Staging};
+use crate::staging::{Blueprint, Generation, OneShots, Staging, is_put_there};
 use crate::state::Frozen;
 
 /// Runs the stage.
@@ -123,7 +123,7 @@ async fn freeze_containers(
     let services = generation.services.iter().zip(changes);
     let freezes = services.map(|(running, changes)| async move {
         let mut blueprint = running.blueprint.clone();
-        if let Some(first) = lasting_changes(&changes, &blueprint).first() {
+        if let Some(first) = lasting_changes(&changes, &blueprint, ground.plan.trusted_by(&blueprint.service.name)).first() {
             ground.note(format!(
                 "the container of `{}` has changed its own filesystem ({}, …): it is part of the snapshot",
                 blueprint.service.name, first.path
@@ -148,7 +148,11 @@ const FLEETING: [&str; 5] = ["/run", "/var/run", "/tmp", "/var/lock", "/dev"];
 
 /// The changes that a container made from its image alone would not have: not what is fleeting, not the mount points
 /// and files that are put into each new container anyway, not a folder that is only named because of what is in it.
-fn lasting_changes<'a>(changes: &'a [ChangedPath], blueprint: &Blueprint) -> Vec<&'a ChangedPath> {
+fn lasting_changes<'a>(
+    changes: &'a [ChangedPath],
+    blueprint: &Blueprint,
+    trusts: bool,
+) -> Vec<&'a ChangedPath> {
     let service = &blueprint.service;
     let volumes = service.volumes_with(&blueprint.facts);
     let below = |path: &str, folder: &str| {
@@ -158,7 +162,8 @@ fn lasting_changes<'a>(changes: &'a [ChangedPath], blueprint: &Blueprint) -> Vec
                 .is_some_and(|rest| rest.starts_with('/'))
     };
     let put_there = |path: &str| {
-        service.files.iter().any(|file| below(path, &file.target))
+        (trusts && is_put_there(path))
+            || service.files.iter().any(|file| below(path, &file.target))
             || volumes.iter().any(|(_, at)| path == at.target)
             || service.tmpfs.keys().any(|target| below(path, target))
     };
@@ -276,7 +281,7 @@ mod tests {
             ),
             (vec![added("/runner")], vec!["/runner"]),
         ] {
-            let found: Vec<&str> = lasting_changes(&changes, &blueprint)
+            let found: Vec<&str> = lasting_changes(&changes, &blueprint, false)
                 .into_iter()
                 .map(|change| change.path.as_str())
                 .collect();

@@ -150,6 +150,7 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
             | EventKind::OutputLine { .. }
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
+            | EventKind::EmulatorRequest { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

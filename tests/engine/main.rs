@@ -9,6 +9,7 @@ mod chinook;
 mod command;
 mod common;
 mod crash;
+mod emulators;
 mod exit_codes;
 mod handoff;
 mod history;

@@ -1,5 +1,6 @@
 //! What a run will do, checked and resolved. Nothing after the plan asks a manifest again.
 
+mod emulator;
 mod package;
 mod path;
 mod restore;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::check::model::Test;
+pub use emulator::*;
 pub use package::*;
 pub use path::{Asked, Course, DeployPath, Moment, WhatIf, Why};
 pub use restore::*;
@@ -53,6 +55,9 @@ pub struct Plan {
     pub forbidden: Vec<String>,
     /// The container from which steps run unless they name a service.
     pub bastion: Option<Bastion>,
+    /// What stands in for systems outside, in listing order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub emulators: Vec<Emulator>,
 }
 
 /// The services of staging.

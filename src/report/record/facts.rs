@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Case, Stage};
+use crate::event::{Case, Exchange, Stage};
 use crate::verdict::StageEnd;
 
 /// The package of a run.
@@ -122,6 +122,28 @@ pub struct OutsideFacts {
     pub name: String,
     /// The asking service or container.
     pub asker: String,
+    /// How often.
+    pub times: usize,
+}
+
+/// What an emulator was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmulatedFacts {
+    /// The stage in which it was asked.
+    pub stage: Stage,
+    /// The emulator.
+    pub emulator: String,
+    /// The asking service or container.
+    pub asker: String,
+    /// How it came.
+    pub kind: Exchange,
+    /// `POST /charge`, `mail from a to b: subject`.
+    pub summary: String,
+    /// False where no route fitted, or somebody was written to who may not be.
+    pub matched: bool,
+    /// The status of the answer, of HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     /// How often.
     pub times: usize,
 }
