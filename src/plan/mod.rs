@@ -4,6 +4,7 @@ pub mod advice;
 mod cross;
 pub mod model;
 pub(crate) mod order;
+mod overlay;
 pub mod paths;
 mod resolve;
 mod settings;
