@@ -63,19 +63,28 @@ pub(super) async fn look_at(
     watched
         .deviations
         .extend(found.into_iter().map(|what| format!("{name}: {what}")));
-    watched.containers.insert(
-        name.to_owned(),
-        format!(
-            "{name} with {}, {} declared variables, one network",
-            if service.is_none() {
-                format!("{PACKAGE_FOLDER} read-only")
-            } else {
-                format!("{} volumes", declared.mounts.len())
-            },
-            declared.environment.len()
-        ),
-    );
+    watched
+        .containers
+        .insert(name.to_owned(), format!("{name}: {}", told(&declared)));
     Ok(())
+}
+
+/// What a container has, for the reader: `/package read-only; PGHOST, PGUSER; one network`.
+fn told(declared: &Declared) -> String {
+    let list = |what: &str, names: Vec<String>| match names.as_slice() {
+        [] => format!("no {what}"),
+        names => names.join(", "),
+    };
+    let mounts = declared.mounts.iter().map(|mount| {
+        let access = if mount.writable { "" } else { " read-only" };
+        format!("{}{access}", mount.target)
+    });
+    let variables = declared.environment.keys().cloned();
+    format!(
+        "{}; {}; one network",
+        list("volume", mounts.collect()),
+        list("variable", variables.collect())
+    )
 }
 
 fn of_bastion(run: &Run) -> Result<Declared, Bad> {
