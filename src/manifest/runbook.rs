@@ -163,8 +163,11 @@ fn prose(document: &mut Vec<Part>, written: Option<&str>) {
     }
     text.push_str(rest);
     // The signs of a quotation stand before the fence in it.
-    let text = text.trim_end_matches([' ', '\t']);
-    let text = text.strip_suffix("\n>").unwrap_or(text).trim();
+    let mut text = text.trim_end();
+    while let Some(before) = text.strip_suffix("\n>") {
+        text = before.trim_end();
+    }
+    let text = text.trim_start();
     if !text.is_empty() {
         document.push(Part::Prose {
             text: text.to_owned(),
@@ -309,6 +312,7 @@ fn read_info(info: &str, place: &Place, p: &mut Problems) -> Option<Info> {
                     "`{value}` is not a duration such as `30s` or `10m`"
                 ))),
             },
+            ROLLBACK => p.push(place.problem(format!("`{ROLLBACK}` stands alone"))),
             other => p.push(
                 place
                     .problem(format!("`{other}` means nothing behind a fence"))
