@@ -247,6 +247,31 @@ impl Exchange {
     }
 }
 
+/// A piece of a runbook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "part", rename_all = "kebab-case")]
+pub enum Part {
+    /// What a person reads, as it is written, without comments.
+    Prose {
+        /// Lines of Markdown.
+        text: String,
+    },
+    /// A block that is a step.
+    Step {
+        /// Its name.
+        step: String,
+        /// True for a step of the way back.
+        rollback: bool,
+    },
+    /// A block that is shown, and not run: it is in no language that is.
+    Shown {
+        /// The first word behind its fence; may be empty.
+        language: String,
+        /// What is in it.
+        text: String,
+    },
+}
+
 /// A file that a run depends on, as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artefact {
@@ -315,7 +340,7 @@ pub enum EventKind {
         files: u64,
         /// Their bytes.
         bytes: u64,
-        /// `deploy.yaml`, `DEPLOY.md` or `deploy.sh`.
+        /// `deploy.yaml`, `DEPLOY.md`, `deploy.sh` or `compose.yaml`.
         shape: String,
         /// The components in the order in which they will be deployed.
         components: Vec<String>,
@@ -325,6 +350,13 @@ pub enum EventKind {
         /// What its document asks a person to do: such a run is assisted.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         manual: Vec<String>,
+    },
+    /// The document of a runbook, in its order.
+    Runbook {
+        /// The component whose steps it holds.
+        component: String,
+        /// What it says.
+        parts: Vec<Part>,
     },
     /// The engine answered.
     EngineFound {

@@ -254,7 +254,7 @@ fn mask(plan: &Plan, secrets: &Secrets, run: &str) -> Result<Mask, ExitCode> {
 const LIKELY: usize = 8;
 
 /// Words of the events themselves, and those by which a question to a person is known.
-const VOCABULARY: [&str; 53] = [
+const VOCABULARY: [&str; 54] = [
     "rehearse",
     "backup-check",
     "passed",
@@ -287,6 +287,7 @@ const VOCABULARY: [&str; 53] = [
     "stage-skipped",
     "artefact-digested",
     "package-opened",
+    "runbook",
     "engine-found",
     "backup-expected",
     "backup-restored",

@@ -75,6 +75,7 @@ impl std::fmt::Display for Kind {
 /// # Errors
 /// Everything that is wrong.
 pub fn check(path: &Path) -> Result<Checked, Problems> {
+    // Of a single `compose.yaml` nobody knows that it is a package's; a stack is more likely.
     let shapes = [Shape::Manifest, Shape::Runbook, Shape::Script];
     if path.is_dir() {
         return package(path, path);

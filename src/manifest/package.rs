@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::event::Part;
 use crate::manifest::decode::{Fields, some, string, text};
 use crate::manifest::load::{self, read};
 use crate::manifest::names;
@@ -11,6 +12,7 @@ use crate::manifest::paths::{self, Stray};
 use crate::manifest::place::{At, Place};
 use crate::manifest::problem::Problems;
 use crate::manifest::runbook;
+use crate::manifest::stack;
 use crate::manifest::step;
 use crate::manifest::suggest;
 use crate::manifest::tree::Node;
@@ -36,6 +38,8 @@ pub struct PackageManifest {
     pub rollback: Vec<StepEntry>,
     /// What its document asks a person to do.
     pub manual: Vec<At<String>>,
+    /// What its document says between its steps.
+    pub document: Vec<Part>,
     /// Schema objects that it says it changes.
     pub declares_schema: Vec<String>,
 }
@@ -95,8 +99,7 @@ pub enum Among {
 /// Everything that is wrong in the package.
 pub fn load_package(root: &Path, shown_as: &Path) -> Result<PackageManifest, Problems> {
     let mut p = Problems::new();
-    let shapes = [Shape::Manifest, Shape::Runbook, Shape::Script];
-    let Some(shape) = shapes
+    let Some(shape) = Shape::ALL
         .into_iter()
         .find(|shape| root.join(shape.file()).exists())
     else {
@@ -113,6 +116,8 @@ pub fn load_package(root: &Path, shown_as: &Path) -> Result<PackageManifest, Pro
         Shape::Manifest => load::tree(&source, &mut p).and_then(|tree| decode(&tree, root, &mut p)),
         Shape::Runbook => Some(runbook::decode(&source, root, &stem(shown_as), &mut p)),
         Shape::Script => Some(runbook::script(&source, root, &stem(shown_as))),
+        Shape::Compose => load::tree(&source, &mut p)
+            .and_then(|tree| stack::overrides(&tree, &source, root, &stem(shown_as), &mut p)),
     };
     p.or(manifest)
 }
@@ -121,12 +126,12 @@ fn no_shape(root: &Path, shown_as: &Path) -> crate::manifest::problem::Problem {
     let near = std::fs::read_dir(root).ok().and_then(|entries| {
         entries.flatten().find_map(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
-            suggest::nearest(&name, ["deploy.yaml", "DEPLOY.md", "deploy.sh"])
+            suggest::nearest(&name, Shape::ALL.map(Shape::file))
                 .map(|wanted| format!("is `{name}` meant to be `{wanted}`?"))
         })
     });
     Place::unread(shown_as)
-        .problem("the package does not say what to do: it has no `deploy.yaml`, no `DEPLOY.md` and no `deploy.sh`")
+        .problem("the package does not say what to do: it has no `deploy.yaml`, no `DEPLOY.md`, no `deploy.sh` and no `compose.yaml`")
         .help(near.unwrap_or_else(|| "one of them must lie at its top".to_owned()))
 }
 
@@ -174,6 +179,7 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
         components,
         rollback: rollback.unwrap_or_default(),
         manual: Vec::new(),
+        document: Vec::new(),
         declares_schema: declares_schema.unwrap_or_default(),
     };
     declared(&manifest, p);

@@ -5,6 +5,7 @@ mod cross;
 mod emulators;
 pub mod model;
 pub(crate) mod order;
+mod overlay;
 pub mod paths;
 mod resolve;
 mod settings;

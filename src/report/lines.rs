@@ -112,6 +112,7 @@ pub(super) fn done(events: &[Event], stage: Stage) -> String {
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }
             | EventKind::ArtefactDigested(_)
+            | EventKind::Runbook { .. }
             | EventKind::BackupExpected { .. }
             | EventKind::BackupRestored { .. }
             | EventKind::Note { .. }

@@ -162,6 +162,7 @@ impl Plain {
             }
             EventKind::ArtefactDigested(_)
             | EventKind::PackageOpened { .. }
+            | EventKind::Runbook { .. }
             | EventKind::EngineFound { .. }
             | EventKind::Base { .. }
             | EventKind::BackupExpected { .. }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Artefact, Case, CaseStatus, Event, EventKind, Exchange, Mode, Stage};
+use crate::event::{Artefact, Case, CaseStatus, Event, EventKind, Exchange, Mode, Part, Stage};
 pub use backups::{BackupCheck, BackupSeen, Became, ComeBack};
 pub use facts::*;
 
@@ -54,6 +54,9 @@ pub struct Record {
     pub assisted: bool,
     /// What was deployed.
     pub package: Option<PackageFacts>,
+    /// The package's runbook, where it is one: what a person reads beside the steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runbook: Vec<Part>,
     /// Where it ran.
     pub engine: Option<EngineFacts>,
     /// The files it depended on, with their digests.
@@ -143,6 +146,7 @@ impl Record {
             assisted: verdict.assisted,
             verdict,
             package: None,
+            runbook: Vec::new(),
             engine: None,
             artefacts: Vec::new(),
             bases: Vec::new(),
@@ -263,6 +267,7 @@ impl Record {
                 self.finished = Some(event.at);
                 self.exit_code = Some(exit_code);
             }
+            EventKind::Runbook { parts, .. } => self.runbook = parts,
             EventKind::RunStarted { .. }
             | EventKind::StageStarted { .. }
             | EventKind::StageFinished { .. }

@@ -76,6 +76,7 @@ pub(super) fn steps(events: &[Event]) -> Vec<Step> {
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }
             | EventKind::ArtefactDigested(_)
+            | EventKind::Runbook { .. }
             | EventKind::PackageOpened { .. }
             | EventKind::EngineFound { .. }
             | EventKind::Base { .. }

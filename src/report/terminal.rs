@@ -173,6 +173,7 @@ impl Terminal {
             // What these say stands in their stage's line or in the verdict block.
             EventKind::ArtefactDigested(_)
             | EventKind::PackageOpened { .. }
+            | EventKind::Runbook { .. }
             | EventKind::EngineFound { .. }
             | EventKind::Base { .. }
             | EventKind::BackupExpected { .. }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::run::{Run, not_passed, out_of_order, passed};
 use super::suite::{first_failures, tests_at};
+use super::surrounded::Watched;
 use super::{Bad, emulators, isolate, provision, step, unassisted};
 use crate::check::model::{Test, When};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
@@ -15,6 +16,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let package = run.order.plan.package.clone().ok_or_else(out_of_order)?;
     unchanged(run, "before").await?;
     emulators::begin(run).await?;
+    run.watched = Watched::new();
     let begun = Instant::now();
     let bastion = open_bastion(run, &package).await?;
     let result = components(run, &package, bastion.as_ref()).await;
@@ -29,6 +31,16 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     unchanged(run, "during").await?;
     unassisted_suite(run, &package, took).await?;
     let asked = emulators::judge(run, Stage::Deploy).await?;
+    if !run.watched.deviations.is_empty() {
+        let found: Vec<&str> = run.watched.deviations.iter().map(String::as_str).collect();
+        return Err(Bad::new(
+            Owner::Engine,
+            format!(
+                "steps had something around them that was not declared (a defect of rehearse): {}",
+                found.join("; ")
+            ),
+        ));
+    }
     result?;
     asked.map_or(Ok(()), Err)
 }
@@ -44,6 +56,7 @@ async fn unassisted_suite(run: &Run, package: &Package, took: Duration) -> Resul
         manual: &package.manual,
         digest: &package.digest,
         heard,
+        watched: &run.watched,
     });
     for case in cases {
         run.case(Stage::Deploy, case);

@@ -22,6 +22,7 @@ mod snapshot;
 mod standing;
 mod step;
 mod suite;
+pub mod surrounded;
 mod teardown;
 mod unassisted;
 mod verify;

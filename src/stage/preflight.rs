@@ -47,6 +47,16 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             left_out: package.left_out.clone(),
             manual: package.manual.clone(),
         });
+        if let Some(component) = package
+            .components
+            .first()
+            .filter(|_| !package.document.is_empty())
+        {
+            run.recorder.emit(EventKind::Runbook {
+                component: component.name.clone(),
+                parts: package.document.clone(),
+            });
+        }
         if !package.left_out.is_empty() {
             run.recorder.emit(EventKind::Note {
                 stage: Stage::Preflight,

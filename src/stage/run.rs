@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::Bad;
 use super::isolate::Outside;
 use super::schema::Schemas;
+use super::surrounded::Watched;
 use crate::backup::BackupFacts;
 use crate::backup::remembered::Remembered;
 use crate::check::model::BaselineSeen;
@@ -138,6 +139,8 @@ pub struct Run {
     /// From deploy: the container in which a step of the package is running a command. It is still set where the
     /// stage was broken off, and then whatever runs there has to be ended.
     pub working_in: Option<String>,
+    /// From deploy: what surrounded the steps.
+    pub(crate) watched: Watched,
     /// From deploy: the first component after which a test was seen to fail, by the test's name.
     pub first_broken_by: BTreeMap<String, String>,
     /// What stood there before the rollback, stopped but not removed, because it may have to be kept.
@@ -165,6 +168,7 @@ impl Run {
             snapshot: None,
             bastion: None,
             working_in: None,
+            watched: Watched::new(),
             first_broken_by: BTreeMap::new(),
             carnage: None,
         }

@@ -138,6 +138,7 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }
             | EventKind::ArtefactDigested(_)
+            | EventKind::Runbook { .. }
             | EventKind::PackageOpened { .. }
             | EventKind::EngineFound { .. }
             | EventKind::Base { .. }
