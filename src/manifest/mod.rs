@@ -4,7 +4,8 @@
 //! everything that is wrong at once, and every problem quotes the line that is wrong.
 
 pub mod check;
-pub(crate) mod decode;
+pub(crate) mod declares;
+mod decode;
 mod environment;
 pub(crate) mod interpolate;
 pub mod load;

@@ -138,6 +138,7 @@ fn manifest(
         rollback: rollback.into_iter().collect(),
         manual: Vec::new(),
         declares_schema: Vec::new(),
+        declares: Default::default(),
     }
 }
 

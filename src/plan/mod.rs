@@ -4,6 +4,7 @@ pub mod advice;
 mod cross;
 pub mod model;
 pub(crate) mod order;
+mod promises;
 mod resolve;
 mod settings;
 pub mod subset;

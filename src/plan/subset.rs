@@ -87,6 +87,7 @@ mod tests {
             manual: Vec::new(),
             rollback: Vec::new(),
             declares_schema: Vec::new(),
+            declares: Default::default(),
         }
     }
 

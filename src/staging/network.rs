@@ -61,6 +61,7 @@ impl StagingNetwork {
         };
         let mut spec = ContainerSpec::new(&container, agent_image, attach);
         spec.command = Some(agent(&["serve"]));
+        spec.hears_the_wire = true;
         ground
             .engine
             .create_container(&spec, &ground.labels)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Location, Secret};
+use super::{Declares, Location, Secret};
 use crate::check::model::Probe;
 
 /// What was handed over.
@@ -44,6 +44,8 @@ pub struct Package {
     pub rollback: Vec<Step>,
     /// Schema objects that the package says it changes.
     pub declares_schema: Vec<String>,
+    /// What else it declares.
+    pub declares: Declares,
 }
 
 /// How a package says what to do.
