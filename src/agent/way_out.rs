@@ -3,13 +3,12 @@
 //! apart, then the caller is told "no route to host". What was called is not part of the question.
 
 use std::collections::HashMap;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 
 use super::network;
 use super::protocol::CalledOut;
@@ -28,32 +27,21 @@ pub(super) fn can_listen() -> bool {
 
 fn open() -> std::io::Result<Socket> {
     let protocol = Protocol::from(i32::from(ARP.to_be()));
-    let socket = Socket::new(Domain::from(PACKET), Type::DGRAM, Some(protocol))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    Socket::new(Domain::from(PACKET), Type::DGRAM, Some(protocol))
 }
 
 /// Calls `log` for each caller. Where the network has no way out to look for, or listening is not allowed, there is
 /// nothing to hear, and this never ends.
 pub(super) async fn listen(log: impl Fn(CalledOut) -> Result<(), String>) -> Result<(), String> {
     let facts = network::facts();
-    let socket =
-        open().and_then(|socket| AsyncFd::register_with_interest(socket, Interest::READABLE));
-    let (true, Ok(socket)) = (facts.default_route, socket) else {
+    let (true, Ok(socket)) = (facts.default_route, open()) else {
         return std::future::pending().await;
     };
+    let (say, mut heard) = mpsc::unbounded_channel();
+    // It waits in the kernel, and ends with the process.
+    std::thread::spawn(move || questions(socket, &say));
     let mut told: HashMap<IpAddr, Instant> = HashMap::new();
-    let mut buffer = [0; 128];
-    loop {
-        let read = socket.async_io(Interest::READABLE, |mut socket: &Socket| {
-            socket.read(&mut buffer)
-        });
-        let Ok(length) = read.await else {
-            continue;
-        };
-        let Some((caller, sought)) = question(&buffer[..length]) else {
-            continue;
-        };
+    while let Some((caller, sought)) = heard.recv().await {
         if !facts.gateways.contains(&sought) || facts.addresses.contains(&caller) {
             continue;
         }
@@ -65,6 +53,30 @@ pub(super) async fn listen(log: impl Fn(CalledOut) -> Result<(), String>) -> Res
                 caller,
             })?;
             told.insert(caller, now);
+        }
+    }
+    Err("cannot hear any more who looks for the way out".to_owned())
+}
+
+/// Reads until the socket breaks or nobody listens.
+fn questions(mut socket: Socket, say: &mpsc::UnboundedSender<(IpAddr, IpAddr)>) {
+    let mut buffer = [0; 128];
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(length) => {
+                if let Some(question) = question(&buffer[..length])
+                    && say.send(question).is_err()
+                {
+                    return;
+                }
+            }
+            // The network went down and up again, or a signal came.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Interrupted | ErrorKind::NetworkDown
+                ) => {}
+            Err(_) => return,
         }
     }
 }

@@ -120,6 +120,9 @@ pub(super) fn done(events: &[Event], stage: Stage) -> String {
             | EventKind::OutputLine { .. }
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
+            | EventKind::OutsideCall { .. }
+            | EventKind::Unavailable(_)
+            | EventKind::Availability(_)
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Judged { .. }

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Artefact, Case, CaseStatus, Event, EventKind, Mode, Stage};
+use crate::event::{
+    Artefact, Availability, Case, CaseStatus, Event, EventKind, Mode, Outage, Stage,
+};
 pub use backups::{BackupCheck, BackupSeen, Became, ComeBack};
 pub use facts::*;
 
@@ -78,6 +80,15 @@ pub struct Record {
     pub fingerprints: BTreeMap<String, BTreeMap<String, String>>,
     /// Names outside staging that were asked for.
     pub outside_names: Vec<OutsideFacts>,
+    /// Calls to addresses outside staging, for which no name was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside_calls: Vec<OutsideCallFacts>,
+    /// How each `availability` target stood the deploy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub availability: Vec<Availability>,
+    /// The times in which one was not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outages: Vec<Outage>,
     /// What could not be removed.
     pub leftovers: Vec<LeftoverFacts>,
     /// Staging, where it was left up.
@@ -151,6 +162,9 @@ impl Record {
             measured: Vec::new(),
             fingerprints: BTreeMap::new(),
             outside_names: Vec::new(),
+            outside_calls: Vec::new(),
+            availability: Vec::new(),
+            outages: Vec::new(),
             leftovers: Vec::new(),
             kept: None,
         };
@@ -220,6 +234,9 @@ impl Record {
             }),
             EventKind::CaseFinished { stage, case } => self.add_case(stage, case),
             EventKind::OutsideName { stage, name, asker } => self.add_outside(stage, name, asker),
+            EventKind::OutsideCall { stage, caller } => self.add_call(stage, caller),
+            EventKind::Unavailable(outage) => self.outages.push(outage),
+            EventKind::Availability(target) => self.availability.push(target),
             EventKind::Fingerprint { of, parts } => {
                 self.fingerprints.entry(of).or_default().extend(parts)
             }
@@ -278,6 +295,18 @@ impl Record {
         }
         if case.status != CaseStatus::Passed {
             self.cases.push(CaseFacts { stage, case });
+        }
+    }
+
+    fn add_call(&mut self, stage: Stage, caller: String) {
+        let same = |o: &&mut OutsideCallFacts| o.stage == stage && o.caller == caller;
+        match self.outside_calls.iter_mut().find(same) {
+            Some(known) => known.times += 1,
+            None => self.outside_calls.push(OutsideCallFacts {
+                stage,
+                caller,
+                times: 1,
+            }),
         }
     }
 

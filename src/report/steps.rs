@@ -85,6 +85,9 @@ pub(super) fn steps(events: &[Event]) -> Vec<Step> {
             | EventKind::Progress { .. }
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
+            | EventKind::OutsideCall { .. }
+            | EventKind::Unavailable(_)
+            | EventKind::Availability(_)
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Bad;
+use super::during::During;
 use super::isolate::Outside;
 use super::schema::Schemas;
 use crate::backup::BackupFacts;
@@ -138,6 +139,8 @@ pub struct Run {
     /// From deploy: the container in which a step of the package is running a command. It is still set where the
     /// stage was broken off, and then whatever runs there has to be ended.
     pub working_in: Option<String>,
+    /// From deploy: what is watched as long as it goes on.
+    pub(crate) during: Option<During>,
     /// From deploy: the first component after which a test was seen to fail, by the test's name.
     pub first_broken_by: BTreeMap<String, String>,
     /// What stood there before the rollback, stopped but not removed, because it may have to be kept.
@@ -165,6 +168,7 @@ impl Run {
             snapshot: None,
             bastion: None,
             working_in: None,
+            during: None,
             first_broken_by: BTreeMap::new(),
             carnage: None,
         }

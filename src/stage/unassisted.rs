@@ -1,6 +1,6 @@
 //! Whether the deploy needed anybody, or anything but the package: a suite of its own, from what was seen while it ran.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub(super) struct Deploy<'a> {
     pub digest: &'a str,
     /// `Err` where not every question for an outside name can have been heard.
     pub heard: Result<(), String>,
+    /// True where a call to an outside address is heard on this engine's networks.
+    pub hears_calls: bool,
 }
 
 /// One step as it was seen.
@@ -57,13 +59,18 @@ struct Seen {
 /// The suite.
 pub(super) fn cases(deploy: &Deploy<'_>) -> Vec<Case> {
     let steps = steps(deploy.events);
-    vec![
+    let calls = deploy
+        .hears_calls
+        .then(|| nothing_outside_was_called(deploy, &steps));
+    [
         nobody_was_asked(&steps),
         nobody_is_needed(deploy),
         nothing_outside_was_asked_for(deploy, &steps),
-        unchanged(deploy),
-        in_time(deploy, &steps),
     ]
+    .into_iter()
+    .chain(calls)
+    .chain([unchanged(deploy), in_time(deploy, &steps)])
+    .collect()
 }
 
 fn steps(events: &[Event]) -> Vec<Seen> {
@@ -195,6 +202,45 @@ fn nothing_outside_was_asked_for(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
     case(NAME, Ok(figure))
 }
 
+/// A program that knows an address asks for no name. What it called is not known, only that it looked for the way out.
+fn nothing_outside_was_called(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
+    let mut before = BTreeSet::new();
+    let mut theirs: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut others = BTreeSet::new();
+    for event in deploy.events {
+        let EventKind::OutsideCall { stage, caller } = &event.kind else {
+            continue;
+        };
+        if *stage < Stage::Deploy {
+            before.insert(caller.as_str());
+        } else if *stage == Stage::Deploy && !before.contains(caller.as_str()) {
+            let of_step =
+                caller == "bastion" || steps.iter().any(|step| step.runs && step.target == *caller);
+            if of_step {
+                *theirs.entry(caller).or_default() += 1;
+            } else {
+                others.insert(caller.as_str());
+            }
+        }
+    }
+    let said: Vec<String> = theirs
+        .iter()
+        .map(|(caller, times)| match times {
+            1 => format!("{caller} called an address outside"),
+            n => format!("{caller} called addresses outside, at least {n} times"),
+        })
+        .collect();
+    let found = match (said.is_empty(), others.is_empty()) {
+        (false, _) => Err(format!("{}: nobody answered", said.join("; "))),
+        (true, true) => Ok(None),
+        (true, false) => Ok(Some(format!(
+            "of the services, in which no step ran, these called one: {}",
+            others.into_iter().collect::<Vec<_>>().join(", ")
+        ))),
+    };
+    case("no step calls an address outside staging", found)
+}
+
 /// A package that changed ends the stage as invalid; where this case is written it was compared and is the same.
 fn unchanged(deploy: &Deploy<'_>) -> Case {
     case(
@@ -271,6 +317,7 @@ mod tests {
             manual: &[],
             digest: "sha256:00",
             heard: Ok(()),
+            hears_calls: true,
         };
         cases(&deploy).into_iter().map(|case| case.status).collect()
     }
@@ -318,6 +365,36 @@ mod tests {
     }
 
     #[test]
+    fn a_call_to_an_address_is_held_against_steps_like_one_for_a_name() {
+        use CaseStatus::{Failed, Passed};
+        let call = |stage, caller: &str| EventKind::OutsideCall {
+            stage,
+            caller: caller.to_owned(),
+        };
+        let deploy = Stage::Deploy;
+        for (calls, target, status) in [
+            (vec![], "bastion", Passed),
+            (vec![call(deploy, "bastion")], "bastion", Failed),
+            (vec![call(deploy, "web")], "bastion", Passed),
+            (
+                vec![call(deploy, "web"), call(deploy, "web")],
+                "web",
+                Failed,
+            ),
+            (
+                vec![call(Stage::Baseline, "web"), call(deploy, "web")],
+                "web",
+                Passed,
+            ),
+            (vec![call(Stage::Verify, "bastion")], "bastion", Passed),
+        ] {
+            let mut kinds = calls;
+            kinds.extend(step(target, &[]));
+            assert_eq!(statuses(kinds)[3], status);
+        }
+    }
+
+    #[test]
     fn what_cannot_have_been_heard_is_an_error_and_a_step_that_overran_is_late() {
         let mut kinds = step("bastion", &[]);
         let late = not_passed(
@@ -339,6 +416,7 @@ mod tests {
             manual: &[],
             digest: "sha256:00",
             heard: Err("the agent is deaf".to_owned()),
+            hears_calls: false,
         };
         let cases = cases(&deploy);
         assert_eq!(cases[2].status, CaseStatus::Error);

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use tokio::task::JoinHandle;
 
 use super::{AgentLink, Ground};
-use crate::agent::protocol::RefusedName;
+use crate::agent::protocol::{CalledOut, RefusedName};
 use crate::engine::{Attach, ContainerSpec, EngineError};
 use crate::event::EventKind;
 use crate::plan::model::Stack;
@@ -88,11 +88,18 @@ impl StagingNetwork {
     }
 }
 
-/// Each outside name that somebody in staging asks for becomes an event.
+/// Each outside name that somebody in staging asks for, and each call to an outside address, becomes an event.
 async fn follow_names(ground: Ground, container: String) {
     let lines = ground.engine.follow_stdout(&container);
     let mut lines = std::pin::pin!(lines);
     while let Some(Ok(line)) = lines.next().await {
+        if let Ok(called) = serde_json::from_str::<CalledOut>(&line) {
+            ground.recorder.emit(EventKind::OutsideCall {
+                stage: ground.current_stage(),
+                caller: whose(&ground, called.caller),
+            });
+            continue;
+        }
         let Ok(refused) = serde_json::from_str::<RefusedName>(&line) else {
             continue;
         };
@@ -107,19 +114,23 @@ async fn follow_names(ground: Ground, container: String) {
         if is_of_stack(&ground.plan.stack, &refused.name) {
             continue;
         }
-        let asker = ground
-            .addresses
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .get(&refused.asker)
-            .cloned()
-            .unwrap_or_else(|| refused.asker.to_string());
         ground.recorder.emit(EventKind::OutsideName {
             stage: ground.current_stage(),
+            asker: whose(&ground, refused.asker),
             name: refused.name,
-            asker,
         });
     }
+}
+
+/// The service or container that has an address, else the address.
+fn whose(ground: &Ground, address: IpAddr) -> String {
+    ground
+        .addresses
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .get(&address)
+        .cloned()
+        .unwrap_or_else(|| address.to_string())
 }
 
 fn is_of_stack(stack: &Stack, name: &str) -> bool {

@@ -150,6 +150,9 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
             | EventKind::OutputLine { .. }
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
+            | EventKind::OutsideCall { .. }
+            | EventKind::Unavailable(_)
+            | EventKind::Availability(_)
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

@@ -60,7 +60,7 @@ components:
         .filter(|(_, case)| case.suite == "unassisted")
         .map(|(_, case)| (case.name.as_str(), case.status))
         .collect();
-    assert_eq!(suite.len(), 5, "{suite:?}");
+    assert_eq!(suite.len(), 6, "{suite:?}");
     assert!(
         suite
             .iter()
@@ -114,6 +114,16 @@ fn a_call_outside_that_does_not_matter_to_its_step_is_one_all_the_same() {
         "{ name: tell, run: \"getent hosts telemetry.example.com || true\" }",
         "no step asks for anything outside staging",
         "bastion asked for telemetry.example.com",
+    );
+}
+
+#[test]
+fn a_call_to_an_address_outside_is_seen_without_a_name() {
+    assisted(
+        "calls-address",
+        "{ name: tell, run: \"bash -c 'exec 3<>/dev/tcp/192.0.2.10/443' || true\" }",
+        "no step calls an address outside staging",
+        "bastion called an address outside: nobody answered",
     );
 }
 
