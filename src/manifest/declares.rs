@@ -46,6 +46,13 @@ pub(super) fn decode(node: &Arc<Node>, p: &mut Problems) -> Option<(Vec<String>,
         max_downtime: f.opt("max_downtime", p, limit),
         max_lock: f.opt("max_lock", p, limit),
     };
+    if !f.has_keys() {
+        p.push(
+            f.place
+                .problem("`declares` declares nothing")
+                .help("write `schema`, `config`, `max_downtime` or `max_lock`, or take it out"),
+        );
+    }
     f.finish(p);
     Some((schema.unwrap_or_default(), entry))
 }

@@ -60,7 +60,9 @@ async fn unassisted_suite(run: &Run, package: &Package, took: Duration) -> Resul
 /// Ends everything of the deploy that could go on: the bastion with all that steps started in it, and the service in
 /// which a step was broken off by a deadline or Ctrl-C. Where there is nothing to end, nothing is done.
 pub(super) async fn end(run: &mut Run) -> Result<(), Bad> {
-    run.during = None;
+    if let Some(during) = run.during.take() {
+        during.abandon(run).await;
+    }
     if let Some(container) = run.working_in.take() {
         run.ground()?.engine.kill_container(&container).await?;
     }
@@ -164,7 +166,7 @@ async fn steps(
         }
         let outcome = step::perform(run, &component.name, step, bastion).await?;
         if let Some(during) = &run.during {
-            during.resume(step);
+            during.resume(step).await;
         }
         let seconds = begun.elapsed().as_secs_f64();
         run.recorder.emit(EventKind::StepFinished {

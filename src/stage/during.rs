@@ -1,6 +1,8 @@
 //! What is watched while the package is deployed: whether the site is there, which tables are locked, which settings
 //! change. It begins before the first step and ends after the last one.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::Bad;
@@ -10,6 +12,9 @@ use super::locks::Locks;
 use super::run::Run;
 use crate::event::{Event, EventKind};
 use crate::plan::model::{Action, Package, Step};
+
+/// For the end of a watch that nobody waits for.
+const ABANDONED: Duration = Duration::from_secs(3);
 
 /// What goes on beside a deploy. Dropped before its end it shows nothing.
 pub(crate) struct During {
@@ -42,9 +47,17 @@ impl During {
     }
 
     /// Goes on after such a step.
-    pub(super) fn resume(&self, step: &Step) {
+    pub(super) async fn resume(&self, step: &Step) {
         if let Some(service) = stopped(step) {
-            self.locks.resume(service);
+            self.locks.resume(service).await;
+        }
+    }
+
+    /// Ends watching for nothing: the deploy was broken off.
+    pub(super) async fn abandon(self, run: &Run) {
+        if let Some(watch) = self.watch {
+            // What it saw is not asked for, only that it ends; it would end by itself, later.
+            let _ = tokio::time::timeout(ABANDONED, watch.end(run)).await;
         }
     }
 

@@ -45,13 +45,12 @@ const LAST: Duration = Duration::from_secs(5);
 const BLIND: Duration = Duration::from_secs(1);
 
 /// How a client says that nobody serves there: then nobody holds a lock either.
-const NOBODY_SERVES: [&str; 6] = [
+const NOBODY_SERVES: [&str; 5] = [
     "No such file or directory",
     "Connection refused",
     "starting up",
     "shutting down",
     "not accepting connections",
-    "server closed the connection",
 ];
 
 /// What the samplers are asked for.
@@ -163,9 +162,12 @@ impl Locks {
     }
 
     /// Begins anew in a service.
-    pub(super) fn resume(&self, service: &str) {
+    pub(super) async fn resume(&self, service: &str) {
         for sampler in self.samplers.iter().filter(|of| of.service == service) {
             sampler.wanted.send_replace(Wanted::Looks);
+            let mut connected = sampler.connected.clone();
+            // A server that did not come up again is said by the step.
+            let _ = tokio::time::timeout(LAST, connected.wait_for(|there| *there)).await;
         }
     }
 
@@ -279,7 +281,9 @@ impl Looking {
     /// What was not seen until now.
     fn since(&mut self) {
         let blind = self.last.elapsed();
-        if !self.gone && blind > self.looks.blind {
+        // The first step waited for the first look.
+        let before = self.looks.ledger.samples == 0 && blind < FIRST;
+        if !before && !self.gone && blind > self.looks.blind {
             self.looks.blind = blind;
         }
         if self.gone {

@@ -5,7 +5,7 @@ use std::path::Path;
 use rehearsal::event::{Case, CaseStatus, EventKind, Outage, Owner};
 use rehearsal::verdict::Outcome;
 
-use crate::common::{Place, Ran, checkout, forget_bases_of};
+use crate::common::{Place, Ran, checkout};
 
 /// A service that takes a second and a half to come up, each time.
 const STACK: &str = "\
@@ -14,6 +14,7 @@ services:
     image: rehearse-site/cms:2.3
     entrypoint: [sh, -c, \"sleep 1.5; cd /srv/state && touch there && exec python3 -m http.server 8000\"]
     init: true
+    user: \"0:0\"
     expose: [8000]
     environment: { COLOUR: blue }
     volumes: [\"state:/srv/state\"]
@@ -240,7 +241,6 @@ fn a_lock_beyond_what_is_declared_fails_with_its_table_and_step() {
         "{said}"
     );
     assert!((1.8..8.0).contains(&case.seconds), "{case:?}");
-    forget_bases_of(ran.run());
 }
 
 #[test]
@@ -264,7 +264,6 @@ fn a_lock_within_what_is_declared_passes_and_a_restart_of_the_server_is_none() {
     // Our own session did not hold up the server's end until it was killed.
     let restart = ran.case("deploy", "app / restart it");
     assert!(restart.seconds < 9.0, "{restart:?}");
-    forget_bases_of(ran.run());
 }
 
 const FILE: &str = "\
