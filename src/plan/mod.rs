@@ -4,6 +4,7 @@ pub mod advice;
 mod cross;
 pub mod model;
 pub(crate) mod order;
+pub mod paths;
 mod promises;
 mod resolve;
 mod settings;

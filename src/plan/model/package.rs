@@ -48,6 +48,31 @@ pub struct Package {
     pub declares: Declares,
 }
 
+#[cfg(test)]
+impl Package {
+    /// A package of which only the components matter.
+    pub(crate) fn of(components: Vec<Component>) -> Self {
+        Self {
+            name: "site".to_owned(),
+            version: None,
+            source: "site".into(),
+            root: "site".into(),
+            digest: String::new(),
+            files: 0,
+            bytes: 0,
+            shape: Shape::Manifest,
+            parameters: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            components,
+            left_out: Vec::new(),
+            manual: Vec::new(),
+            rollback: Vec::new(),
+            declares_schema: Vec::new(),
+            declares: Declares::default(),
+        }
+    }
+}
+
 /// How a package says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Shape {
