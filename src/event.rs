@@ -285,6 +285,44 @@ pub struct Artefact {
     pub size: u64,
 }
 
+/// A time in which an `availability` target was not there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outage {
+    /// The target's name.
+    pub target: String,
+    /// When the first question was asked that failed.
+    pub from: Timestamp,
+    /// When the first question was asked that succeeded again; absent where it was still down when the deploy had ended.
+    pub to: Option<Timestamp>,
+    /// Seconds that it lasted, as far as it was watched.
+    pub seconds: f64,
+    /// How many questions failed.
+    pub probes: u64,
+    /// What the first of them said.
+    pub reason: String,
+    /// The steps that were running meanwhile, as `component / step`; none where it lay between two.
+    pub steps: Vec<String>,
+}
+
+/// How an `availability` target stood the deploy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Availability {
+    /// The target's name.
+    pub target: String,
+    /// How many questions were asked.
+    pub probes: u64,
+    /// How many of them failed.
+    pub failed: u64,
+    /// How many times it was not there; of more than 100 the first are told one by one.
+    pub outages: u64,
+    /// The sum of these times, in seconds.
+    pub downtime_seconds: f64,
+    /// The longest of them, in seconds.
+    pub longest_seconds: f64,
+    /// The slowest good answer, in seconds.
+    pub slowest_seconds: f64,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -500,6 +538,17 @@ pub enum EventKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
+    /// Somebody called an address outside staging without asking for a name; nobody answered.
+    OutsideCall {
+        /// The stage in which it called.
+        stage: Stage,
+        /// The calling service or container, where its address is known.
+        caller: String,
+    },
+    /// A time in which an `availability` target was not there during the deploy.
+    Unavailable(Outage),
+    /// How an `availability` target stood the deploy.
+    Availability(Availability),
     /// What the snapshot looks like, or what stands there after rollback.
     Fingerprint {
         /// `snapshot` or `rollback`.

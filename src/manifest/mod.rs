@@ -4,6 +4,7 @@
 //! everything that is wrong at once, and every problem quotes the line that is wrong.
 
 pub mod check;
+pub(crate) mod declares;
 pub(crate) mod decode;
 pub mod emulators;
 mod environment;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::event::Part;
+use crate::manifest::declares::{self, DeclaresEntry};
 use crate::manifest::decode::{Fields, some, string, text};
 use crate::manifest::load::{self, read};
 use crate::manifest::names;
@@ -42,6 +43,8 @@ pub struct PackageManifest {
     pub document: Vec<Part>,
     /// Schema objects that it says it changes.
     pub declares_schema: Vec<String>,
+    /// What else it declares.
+    pub declares: DeclaresEntry,
 }
 
 /// A component as written.
@@ -162,14 +165,10 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
         f.finish(p);
         steps
     });
-    let declares_schema = f.opt("declares", p, |node, p| {
-        let mut f = Fields::of(node, "`declares`", p)?;
-        let schema = f.req("schema", p, |node, p| some(node, p, string));
-        f.finish(p);
-        schema
-    });
+    let declares = f.opt("declares", p, declares::decode);
     f.finish(p);
     let components = ordered(components.unwrap_or_default(), p);
+    let (declares_schema, declares) = declares.unwrap_or_default();
     let manifest = PackageManifest {
         name: name?.value,
         version,
@@ -180,7 +179,8 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
         rollback: rollback.unwrap_or_default(),
         manual: Vec::new(),
         document: Vec::new(),
-        declares_schema: declares_schema.unwrap_or_default(),
+        declares_schema,
+        declares,
     };
     declared(&manifest, p);
     Some(manifest)

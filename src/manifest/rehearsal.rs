@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::manifest::decode::{Fields, duration, entries, some, string, text};
+use crate::manifest::decode::{Fields, duration, duration_or_zero, entries, some, string, text};
 use crate::manifest::emulators::{self, EmulatorEntry};
 use crate::manifest::environment::environment;
 use crate::manifest::names;
@@ -34,6 +34,8 @@ pub struct Rehearsal {
     pub testplan: Option<At<PathBuf>>,
     /// Defaults filled in.
     pub limits: Limits,
+    /// Where the limit of the downtime is written, if it is.
+    pub downtime: Option<Place>,
     /// Hosts and addresses.
     pub forbidden: Vec<At<String>>,
     /// The bastion.
@@ -79,6 +81,10 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
     });
     let package = f.opt("package", p, path);
     let testplan = f.opt("testplan", p, path);
+    let downtime = root
+        .get("limits")
+        .and_then(|limits| limits.get("downtime"))
+        .map(|limit| limit.head().clone());
     let limits = f.opt("limits", p, limits).unwrap_or_default();
     let forbidden = f.opt("forbidden", p, |node, p| some(node, p, host));
     let bastion = f.opt("bastion", p, |node, p| bastion(node, &dir, p));
@@ -102,6 +108,7 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
         package,
         testplan,
         limits,
+        downtime,
         forbidden: forbidden.unwrap_or_default(),
         bastion,
         emulators: emulators.unwrap_or_default(),
@@ -140,14 +147,7 @@ fn limits(node: &Arc<Node>, p: &mut Problems) -> Option<Limits> {
     if let Some(jobs) = f.opt("restore_jobs", p, restore::jobs) {
         limits.restore_jobs = usize::from(jobs);
     }
-    if let Some(place) = f.key_place("downtime") {
-        p.push(
-            place
-                .problem("`limits.downtime` is not built yet")
-                .help("remove it; nothing measures downtime in this version, so it would promise what nobody checks"),
-        );
-        f.node("downtime", &mut Problems::new());
-    }
+    limits.downtime = f.opt("downtime", p, duration_or_zero);
     f.finish(p);
     Some(limits)
 }

@@ -237,6 +237,7 @@ pub(crate) fn manifest(
         manual: Vec::new(),
         document: Vec::new(),
         declares_schema: Vec::new(),
+        declares: Default::default(),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::manifest::suggest;
 use crate::manifest::testplan::TestEntry;
 use crate::plan::emulators;
 use crate::plan::model::{Action, Method, Override};
+use crate::plan::promises::promises;
 use crate::plan::resolve::start_order;
 
 /// Everything that does not fit together.
@@ -28,6 +29,10 @@ pub(crate) fn cross_check(loaded: &Loaded, package: Option<&PackageManifest>) ->
     for test in loaded.testplan.iter().flat_map(|t| &t.tests) {
         known_test(loaded, test, stack, &mut p);
     }
+    for target in loaded.testplan.iter().flat_map(|t| &t.availability) {
+        known_host(&target.host, stack, &mut p);
+    }
+    promises(loaded, package, stack, &mut p);
     if let Some(package) = package {
         steps(loaded, package, stack, &mut p);
     }

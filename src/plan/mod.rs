@@ -7,6 +7,7 @@ pub mod model;
 pub(crate) mod order;
 mod overlay;
 pub mod paths;
+mod promises;
 mod resolve;
 mod settings;
 pub mod subset;

@@ -8,7 +8,7 @@ use crate::manifest::package::{PackageManifest, StepEntry};
 use crate::manifest::problem::Problems;
 use crate::manifest::restore::RestoreEntry;
 use crate::manifest::stack::Stack as StackManifest;
-use crate::manifest::testplan::TestEntry;
+use crate::manifest::testplan::{TargetEntry, TestEntry};
 use crate::plan::cross::cross_check;
 use crate::plan::emulators;
 use crate::plan::model::{
@@ -63,6 +63,11 @@ pub fn resolve(
             .tests
             .iter()
             .map(|t| test(t, stack, &services))
+            .collect(),
+        availability: testplan
+            .availability
+            .iter()
+            .map(TargetEntry::resolved)
             .collect(),
     });
     let bastion = rehearsal.bastion.as_ref().map(|bastion| Bastion {
@@ -278,5 +283,6 @@ fn resolved(
         rollback: steps(&manifest.rollback),
         document: manifest.document.clone(),
         declares_schema: manifest.declares_schema.clone(),
+        declares: manifest.declares.resolved(),
     }
 }

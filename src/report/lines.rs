@@ -122,6 +122,9 @@ pub(super) fn done(events: &[Event], stage: Stage) -> String {
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
             | EventKind::EmulatorRequest { .. }
+            | EventKind::OutsideCall { .. }
+            | EventKind::Unavailable(_)
+            | EventKind::Availability(_)
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Judged { .. }

@@ -3,6 +3,7 @@
 //! The conductor gives what happened to the [`Recorder`]; it numbers it, keeps it and hands it to the sinks. Nothing
 //! here knows an engine or a stage's inside, and nothing here can end a run.
 
+mod availability;
 mod backups;
 pub mod files;
 pub mod history;

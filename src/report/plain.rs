@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use crate::event::{CaseStatus, Event, EventKind, Stage};
 use crate::report::paint::Paint;
 use crate::report::text::{one_line, seconds};
-use crate::report::{lines, summary};
+use crate::report::{availability, lines, summary};
 
 /// Progress of a stage is told at most this often, in seconds.
 const PROGRESS_EVERY: f64 = 10.0;
@@ -156,6 +156,12 @@ impl Plain {
                 "{stage}: {}",
                 lines::emulated(emulator, asker, summary, *matched)
             ),
+            EventKind::OutsideCall { stage, caller } => {
+                format!("{stage}: {caller} called an address outside staging: nobody answered")
+            }
+            EventKind::Unavailable(outage) => {
+                format!("deploy: {}", availability::outage(outage))
+            }
             EventKind::Leftover { what, reason } => format!("left behind: {what}: {reason}"),
             EventKind::Kept { expires, .. } => {
                 format!("staging is left up until {}", lines::minute(*expires))
@@ -167,6 +173,7 @@ impl Plain {
             | EventKind::Base { .. }
             | EventKind::BackupExpected { .. }
             | EventKind::BackupRestored { .. }
+            | EventKind::Availability(_)
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Judged { .. }

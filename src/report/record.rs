@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Artefact, Case, CaseStatus, Event, EventKind, Exchange, Mode, Part, Stage};
+use crate::event::{
+    Artefact, Availability, Case, CaseStatus, Event, EventKind, Exchange, Mode, Outage, Part, Stage,
+};
 pub use backups::{BackupCheck, BackupSeen, Became, ComeBack};
 pub use facts::*;
 
@@ -84,6 +86,15 @@ pub struct Record {
     /// What the emulators were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub emulated: Vec<EmulatedFacts>,
+    /// Calls to addresses outside staging, for which no name was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside_calls: Vec<OutsideCallFacts>,
+    /// How each `availability` target stood the deploy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub availability: Vec<Availability>,
+    /// The times in which one was not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outages: Vec<Outage>,
     /// What could not be removed.
     pub leftovers: Vec<LeftoverFacts>,
     /// Staging, where it was left up.
@@ -159,6 +170,9 @@ impl Record {
             fingerprints: BTreeMap::new(),
             outside_names: Vec::new(),
             emulated: Vec::new(),
+            outside_calls: Vec::new(),
+            availability: Vec::new(),
+            outages: Vec::new(),
             leftovers: Vec::new(),
             kept: None,
         };
@@ -247,6 +261,9 @@ impl Record {
                 status,
                 times: 1,
             }),
+            EventKind::OutsideCall { stage, caller } => self.add_call(stage, caller),
+            EventKind::Unavailable(outage) => self.outages.push(outage),
+            EventKind::Availability(target) => self.availability.push(target),
             EventKind::Fingerprint { of, parts } => {
                 self.fingerprints.entry(of).or_default().extend(parts)
             }
@@ -306,6 +323,18 @@ impl Record {
         }
         if case.status != CaseStatus::Passed {
             self.cases.push(CaseFacts { stage, case });
+        }
+    }
+
+    fn add_call(&mut self, stage: Stage, caller: String) {
+        let same = |o: &&mut OutsideCallFacts| o.stage == stage && o.caller == caller;
+        match self.outside_calls.iter_mut().find(same) {
+            Some(known) => known.times += 1,
+            None => self.outside_calls.push(OutsideCallFacts {
+                stage,
+                caller,
+                times: 1,
+            }),
         }
     }
 

@@ -87,6 +87,9 @@ pub(super) fn steps(events: &[Event]) -> Vec<Step> {
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
             | EventKind::EmulatorRequest { .. }
+            | EventKind::OutsideCall { .. }
+            | EventKind::Unavailable(_)
+            | EventKind::Availability(_)
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

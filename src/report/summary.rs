@@ -8,7 +8,7 @@ use crate::report::paint::Paint;
 use crate::report::record::{BackupCheck, CaseFacts, ComeBack, Record};
 use crate::report::steps::steps;
 use crate::report::text::{clean, clip, count, one_line, seconds, wrap};
-use crate::report::{backups, lines};
+use crate::report::{availability, backups, lines};
 use crate::verdict::{Outcome, Rollback, StageEnd};
 
 /// Wide enough for a sentence, narrow enough for a console.
@@ -299,6 +299,19 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
     };
     let measured = measured.chain([all]).collect::<Vec<_>>();
     row("time", &wrapped(&measured.join(" · ")));
+    for (n, target) in record.availability.iter().enumerate() {
+        let said = availability::target(target, &record.outages);
+        row(if n == 0 { "downtime" } else { "" }, &wrapped(&said));
+    }
+    for outside in &record.outside_calls {
+        let said = format!(
+            "{} called an address outside in {}, at least {}: nobody answered",
+            outside.caller,
+            outside.stage,
+            count(outside.times, "time")
+        );
+        row("outside", &wrapped(&said));
+    }
     for outside in &record.outside_names {
         let times = if outside.times > 1 {
             format!(", {} times", outside.times)

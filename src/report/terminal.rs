@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::event::{CaseStatus, Event, EventKind, Stage, StageOutcome};
 use crate::report::paint::Paint;
 use crate::report::text::{clip, one_line, seconds};
-use crate::report::{lines, summary};
+use crate::report::{availability, lines, summary};
 
 /// Draws while the run goes on.
 pub struct Terminal {
@@ -163,6 +163,16 @@ impl Terminal {
                     self.note(&self.paint.doubt(&said));
                 }
             }
+            EventKind::OutsideCall { caller, .. } => {
+                let said = one_line(&format!(
+                    "{caller} called an address outside staging: nobody answered"
+                ));
+                self.note(&self.paint.doubt(&said));
+            }
+            EventKind::Unavailable(outage) => {
+                let said = one_line(&availability::outage(outage));
+                self.note(&self.paint.doubt(&said));
+            }
             EventKind::RunFinished { .. } => {
                 self.stop();
                 let mut out = io::stdout();
@@ -178,6 +188,7 @@ impl Terminal {
             | EventKind::Base { .. }
             | EventKind::BackupExpected { .. }
             | EventKind::BackupRestored { .. }
+            | EventKind::Availability(_)
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::during::During;
 use super::run::{Run, not_passed, out_of_order, passed};
 use super::suite::{first_failures, tests_at};
 use super::surrounded::Watched;
 use super::{Bad, emulators, isolate, provision, step, unassisted};
+use crate::agent::protocol::{Answer, Ask};
 use crate::check::model::{Test, When};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
 use crate::plan::model::{Action, Component, Package};
@@ -17,8 +19,9 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     unchanged(run, "before").await?;
     emulators::begin(run).await?;
     run.watched = Watched::new();
-    let begun = Instant::now();
     let bastion = open_bastion(run, &package).await?;
+    run.during = Some(During::begin(run, &package).await?);
+    let begun = Instant::now();
     let result = components(run, &package, bastion.as_ref()).await;
     run.recorder.emit(EventKind::Measured {
         what: "deploy".to_owned(),
@@ -27,6 +30,9 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let took = begun.elapsed();
     if matches!(&result, Err(bad) if bad.owner != Owner::Package) {
         return result;
+    }
+    if let Some(during) = run.during.take() {
+        during.end(run, &package, result.is_ok()).await?;
     }
     unchanged(run, "during").await?;
     unassisted_suite(run, &package, took).await?;
@@ -47,7 +53,9 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
 
 /// Says of the deploy as it was seen whether it needed anybody.
 async fn unassisted_suite(run: &Run, package: &Package, took: Duration) -> Result<(), Bad> {
-    let heard = isolate::heard_so_far(run.staging()?).await;
+    let staging = run.staging()?;
+    let heard = isolate::heard_so_far(staging).await;
+    let network = staging.network.agent.ask(Ask::Network).await?.answer;
     let events = run.recorder.events();
     let cases = unassisted::cases(&unassisted::Deploy {
         events: &events,
@@ -57,6 +65,7 @@ async fn unassisted_suite(run: &Run, package: &Package, took: Duration) -> Resul
         digest: &package.digest,
         heard,
         watched: &run.watched,
+        hears_calls: matches!(network, Answer::Network(facts) if facts.hears_calls),
     });
     for case in cases {
         run.case(Stage::Deploy, case);
@@ -67,6 +76,9 @@ async fn unassisted_suite(run: &Run, package: &Package, took: Duration) -> Resul
 /// Ends everything of the deploy that could go on: the bastion with all that steps started in it, and the service in
 /// which a step was broken off by a deadline or Ctrl-C. Where there is nothing to end, nothing is done.
 pub(super) async fn end(run: &mut Run) -> Result<(), Bad> {
+    if let Some(during) = run.during.take() {
+        during.abandon(run).await;
+    }
     if let Some(container) = run.working_in.take() {
         run.ground()?.engine.kill_container(&container).await?;
     }
@@ -165,7 +177,13 @@ async fn steps(
             step: step.name.clone(),
             target: step::target(step),
         });
+        if let Some(during) = &run.during {
+            during.pause(step).await;
+        }
         let outcome = step::perform(run, &component.name, step, bastion).await?;
+        if let Some(during) = &run.during {
+            during.resume(step).await;
+        }
         let seconds = begun.elapsed().as_secs_f64();
         run.recorder.emit(EventKind::StepFinished {
             component: component.name.clone(),

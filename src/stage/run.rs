@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Bad;
+use super::during::During;
 use super::isolate::Outside;
 use super::schema::Schemas;
 use super::surrounded::Watched;
@@ -141,6 +142,8 @@ pub struct Run {
     pub working_in: Option<String>,
     /// From deploy: what surrounded the steps.
     pub(crate) watched: Watched,
+    /// From deploy: what is watched as long as it goes on.
+    pub(crate) during: Option<During>,
     /// From deploy: the first component after which a test was seen to fail, by the test's name.
     pub first_broken_by: BTreeMap<String, String>,
     /// What stood there before the rollback, stopped but not removed, because it may have to be kept.
@@ -169,6 +172,7 @@ impl Run {
             bastion: None,
             working_in: None,
             watched: Watched::new(),
+            during: None,
             first_broken_by: BTreeMap::new(),
             carnage: None,
         }

@@ -152,6 +152,9 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
             | EventKind::EmulatorRequest { .. }
+            | EventKind::OutsideCall { .. }
+            | EventKind::Unavailable(_)
+            | EventKind::Availability(_)
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

@@ -3,6 +3,7 @@
 //! A machine without an engine fails these tests with the remedy; nothing is skipped. The first test that needs it
 //! makes what is missing (`rehearse demo --prepare`).
 
+mod availability;
 mod backup;
 mod bases;
 mod chinook;

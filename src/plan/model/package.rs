@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{FileMount, Location, Secret};
+use super::{Declares, FileMount, Location, Secret};
 use crate::check::model::Probe;
 use crate::event::Part;
 
@@ -48,6 +48,8 @@ pub struct Package {
     pub document: Vec<Part>,
     /// Schema objects that the package says it changes.
     pub declares_schema: Vec<String>,
+    /// What else it declares.
+    pub declares: Declares,
 }
 
 #[cfg(test)]
@@ -71,6 +73,7 @@ impl Package {
             rollback: Vec::new(),
             document: Vec::new(),
             declares_schema: Vec::new(),
+            declares: Declares::default(),
         }
     }
 }

@@ -148,6 +148,17 @@ pub struct EmulatedFacts {
     pub times: usize,
 }
 
+/// Calls to addresses outside staging, which nobody answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutsideCallFacts {
+    /// The stage in which it called.
+    pub stage: Stage,
+    /// The calling service or container.
+    pub caller: String,
+    /// How often at least.
+    pub times: usize,
+}
+
 /// Something that could not be removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftoverFacts {
