@@ -252,6 +252,8 @@ pub enum EmulatorLine {
     Marked(u64),
     /// It received something, written before it is answered.
     Received(Box<Received>),
+}
+
 /// A line on the standard output of `agent serve`: somebody looked for the way out of the network, and there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CalledOut {

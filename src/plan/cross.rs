@@ -30,7 +30,7 @@ pub(crate) fn cross_check(loaded: &Loaded, package: Option<&PackageManifest>) ->
         known_test(loaded, test, stack, &mut p);
     }
     for target in loaded.testplan.iter().flat_map(|t| &t.availability) {
-        known_host(&target.host, stack, &mut p);
+        known_host(loaded, &target.host, stack, &mut p);
     }
     promises(loaded, package, stack, &mut p);
     if let Some(package) = package {
