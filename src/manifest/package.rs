@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::manifest::decode::{Fields, some, string, text};
+use crate::manifest::decode::{Fields, duration, some, string, text};
 use crate::manifest::load::{self, read};
 use crate::manifest::names;
 use crate::manifest::parameter::{self, ParameterEntry};
@@ -38,6 +39,10 @@ pub struct PackageManifest {
     pub manual: Vec<At<String>>,
     /// Schema objects that it says it changes.
     pub declares_schema: Vec<String>,
+    /// How long it says that its own way back takes.
+    pub max_rollback: Option<Duration>,
+    /// What it says that its own way back leaves behind.
+    pub rollback_leaves: Vec<String>,
 }
 
 /// A component as written.
@@ -154,15 +159,27 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
     let rollback = f.opt("rollback", p, |node, p| {
         let mut f = Fields::of(node, "`rollback`", p)?;
         let steps = f.req("steps", p, |node, p| steps(node, root, p));
+        let leaves = f.opt("leaves", p, |node, p| some(node, p, leaves));
         f.finish(p);
-        steps
+        Some((steps.unwrap_or_default(), leaves.unwrap_or_default()))
     });
-    let declares_schema = f.opt("declares", p, |node, p| {
+    let (rollback, rollback_leaves) = rollback.unwrap_or_default();
+    let declares = f.opt("declares", p, |node, p| {
         let mut f = Fields::of(node, "`declares`", p)?;
-        let schema = f.req("schema", p, |node, p| some(node, p, string));
+        let schema = f.opt("schema", p, |node, p| some(node, p, string));
+        let place = f.key_place("max_rollback").cloned();
+        let max_rollback = f.opt("max_rollback", p, duration);
+        if let (Some(place), true) = (place, rollback.is_empty()) {
+            p.push(
+                place
+                    .problem("`max_rollback` of a package that has no `rollback`")
+                    .help("add `rollback:` with its steps, or remove it"),
+            );
+        }
         f.finish(p);
-        schema
+        Some((schema.unwrap_or_default(), max_rollback))
     });
+    let (declares_schema, max_rollback) = declares.unwrap_or_default();
     f.finish(p);
     let components = ordered(components.unwrap_or_default(), p);
     let manifest = PackageManifest {
@@ -172,12 +189,33 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
         parameters: parameters.unwrap_or_default(),
         secrets: secrets.unwrap_or_default(),
         components,
-        rollback: rollback.unwrap_or_default(),
+        rollback,
         manual: Vec::new(),
-        declares_schema: declares_schema.unwrap_or_default(),
+        declares_schema,
+        max_rollback,
+        rollback_leaves,
     };
     declared(&manifest, p);
     Some(manifest)
+}
+
+/// A kind and a name: `table notes`, `file /etc/app.conf`.
+fn leaves(node: &Arc<Node>, p: &mut Problems) -> Option<String> {
+    const KINDS: [&str; 7] = [
+        "table", "column", "sequence", "file", "volume", "image", "variable",
+    ];
+    let written = text(node, p)?;
+    let kind = written.value.split_whitespace().next().unwrap_or_default();
+    if KINDS.contains(&kind) && written.value.split_whitespace().nth(1).is_some() {
+        return Some(written.value);
+    }
+    p.push(
+        written
+            .place
+            .problem(format!("`{}` names nothing that a rollback could leave", written.value))
+            .help("write its kind and its name: `table notes`, `column orders.note`, `sequence notes_id_seq`, `file /etc/app.conf`, `volume uploads`, `image app`, `variable FEATURE of app`"),
+    );
+    None
 }
 
 /// Whatever steps use by name is declared, once.

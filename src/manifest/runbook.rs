@@ -138,6 +138,8 @@ fn manifest(
         rollback: rollback.into_iter().collect(),
         manual: Vec::new(),
         declares_schema: Vec::new(),
+        max_rollback: None,
+        rollback_leaves: Vec::new(),
     }
 }
 

@@ -102,6 +102,7 @@ pub fn resolve(
             .map(|at| at.value.clone())
             .collect(),
         bastion,
+        what_ifs: rehearsal.what_if.iter().map(|at| at.value).collect(),
     }))
 }
 
@@ -267,5 +268,7 @@ fn resolved(
             .collect(),
         rollback: steps(&manifest.rollback),
         declares_schema: manifest.declares_schema.clone(),
+        max_rollback: manifest.max_rollback,
+        rollback_leaves: manifest.rollback_leaves.clone(),
     }
 }

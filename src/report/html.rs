@@ -1,5 +1,6 @@
 //! One page for a person: no scripts, no other files, readable on a phone and in the dark.
 
+mod paths;
 mod steps;
 
 use std::fmt::Write as _;
@@ -27,6 +28,7 @@ pub fn render(events: &[Event]) -> String {
             verdict(&mut page, &record);
             backup_check(&mut page, &record);
             timeline(&mut page, events, &record);
+            paths::render(&mut page, events, &record);
             cases(&mut page, events);
             steps::render(&mut page, events);
             outside(&mut page, &record);

@@ -82,6 +82,9 @@ pub struct Record {
     pub leftovers: Vec<LeftoverFacts>,
     /// Staging, where it was left up.
     pub kept: Option<KeptFacts>,
+    /// The what-ifs that were asked for, and what came of each path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what_ifs: Option<WhatIfFacts>,
 }
 
 /// Why a record could not be read or written.
@@ -153,6 +156,7 @@ impl Record {
             outside_names: Vec::new(),
             leftovers: Vec::new(),
             kept: None,
+            what_ifs: WhatIfFacts::of(events),
         };
         for event in events {
             record.add(event);
@@ -240,7 +244,11 @@ impl Record {
                 self.finished = Some(event.at);
                 self.exit_code = Some(exit_code);
             }
-            EventKind::RunStarted { .. }
+            EventKind::PathsPlanned { .. }
+            | EventKind::PathStarted { .. }
+            | EventKind::OnPath { .. }
+            | EventKind::PathEnded { .. }
+            | EventKind::RunStarted { .. }
             | EventKind::StageStarted { .. }
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }

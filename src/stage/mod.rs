@@ -24,5 +24,6 @@ mod suite;
 mod teardown;
 mod unassisted;
 mod verify;
+mod whatif;
 
 pub use crate::staging::Bad;

@@ -53,6 +53,9 @@ pub struct Plan {
     pub forbidden: Vec<String>,
     /// The container from which steps run unless they name a service.
     pub bastion: Option<Bastion>,
+    /// Which other ways of the deploy are tried, in listing order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub what_ifs: Vec<Asked>,
 }
 
 /// The services of staging.

@@ -44,6 +44,13 @@ pub struct Package {
     pub rollback: Vec<Step>,
     /// Schema objects that the package says it changes.
     pub declares_schema: Vec<String>,
+    /// How long the package says that its own way back takes, from its first step to healthy services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_rollback: Option<Duration>,
+    /// What the package says that its own way back leaves as the deploy made it: `table x`, `column x.y`, `file /path`,
+    /// `volume x`, `image x`, `variable x of y`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rollback_leaves: Vec<String>,
 }
 
 #[cfg(test)]
@@ -66,6 +73,8 @@ impl Package {
             manual: Vec::new(),
             rollback: Vec::new(),
             declares_schema: Vec::new(),
+            max_rollback: None,
+            rollback_leaves: Vec::new(),
         }
     }
 }
