@@ -349,11 +349,15 @@ impl Record {
 
 /// Every stage that the mode needs, rollback and teardown, and any other that the events mention.
 fn stage_facts(events: &[Event], mode: Mode) -> Vec<StageFacts> {
+    let what_ifs = events
+        .iter()
+        .any(|event| matches!(event.kind, EventKind::PathsPlanned { .. }));
     stages_seen(events)
         .into_iter()
         .filter(|seen| {
             let always = match mode {
-                Mode::Rehearse => true,
+                // Only where it is asked for is it missed.
+                Mode::Rehearse => seen.stage != Stage::WhatIf || what_ifs,
                 Mode::BackupCheck => {
                     needed(mode).contains(&seen.stage) || seen.stage == Stage::Teardown
                 }

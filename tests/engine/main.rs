@@ -32,4 +32,5 @@ mod stages;
 mod staging;
 mod trouble;
 mod unassisted;
+mod whatif;
 mod workshop;

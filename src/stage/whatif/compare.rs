@@ -136,7 +136,7 @@ fn of_table(
     let (expected, seen) = match (kind, was, is) {
         ("content", Some(_), Some(_)) => (
             "as before".to_owned(),
-            "as many rows, and others".to_owned(),
+            "other rows".to_owned(),
         ),
         _ => (shown(was), shown(is)),
     };
@@ -169,6 +169,7 @@ fn of_part(
         (Some(_), Some(_)) => ("as before", "another"),
     };
     let word = match kind {
+        table if table.starts_with("table ") => table.to_owned(),
         "files" => of.to_owned(),
         "image" => format!("image {of}"),
         _ => name.to_owned(),

@@ -188,11 +188,15 @@ fn ordered(why: &Why, ended: Result<(), Wrong>) -> Result<Told, Wrong> {
         (Why::Allowed { swapped }, Err(Wrong::Failed(failed))) => {
             let pairs: Vec<String> = swapped
                 .iter()
-                .map(|(now_earlier, now_later)| format!("`{now_later}` before `{now_earlier}`"))
+                .map(|(now_earlier, now_later)| format!("`{now_earlier}` before `{now_later}`"))
                 .collect();
-            let matters = match pairs.as_slice() {
-                [one] => format!("{one} matters and is not declared"),
-                several => format!(
+            let matters = match (pairs.as_slice(), swapped.as_slice()) {
+                ([pair], [(earlier, later)]) => {
+                    format!(
+                        "{pair} matters and is not declared (`{earlier}` lacks `after: [{later}]`)"
+                    )
+                }
+                (several, _) => format!(
                     "one of these matters and is not declared: {}",
                     several.join(", ")
                 ),

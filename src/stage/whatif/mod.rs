@@ -3,6 +3,7 @@
 mod compare;
 mod courses;
 mod interrupt;
+mod mariadb;
 mod state;
 mod walk;
 mod wrong;

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Shared;
 use super::compare::{self, ABSENT, Difference};
 use super::walk::Walk;
 use super::wrong::Wrong;
+use super::{Shared, mariadb};
 use crate::engine::{Attach, Engine, EngineError};
 use crate::event::Owner;
 use crate::plan::model::Family;
@@ -20,7 +20,7 @@ use crate::stage::{fingerprint, snapshot};
 use crate::staging::{Blueprint, Generation};
 
 /// The content of a larger table is not read: 256 MiB.
-const READ: u64 = 256 << 20;
+pub(super) const READ: u64 = 256 << 20;
 
 /// Bytes of one service's changed files that are read, and how many of them.
 const FILE_BYTES: usize = 256 << 20;
@@ -91,6 +91,20 @@ impl Reference {
 
 /// The site before the deploy, from this path if no other has read it yet.
 pub(super) async fn reference<'s>(walk: &Walk, shared: &'s Shared) -> Result<&'s Reference, Wrong> {
+    // A rollback that left such data behind would not be seen, and so none is said to lead back.
+    let restores = &walk.run.order.plan.restores;
+    let redis = restores
+        .iter()
+        .find(|restore| restore.method.family() == Family::Redis);
+    if let Some(redis) = redis {
+        let why = format!(
+            "what a Redis server holds cannot be compared yet, and {} restores one",
+            redis.name
+        );
+        return Err(Wrong::Unseen(Bad::new(Owner::Staging, why).with_help(
+            "ask for `rollback`, `rerun` and `interrupt` as advisory there",
+        )));
+    }
     let read = shared.reference.get_or_try_init(|| async {
         let state = look(&walk.run).await?;
         let mut again = State::default();
@@ -193,16 +207,9 @@ async fn databases(run: &Run, state: &mut State) -> Result<(), Bad> {
             }
         }
     }
-    for restore in &run.order.plan.restores {
-        let what = match restore.method.family() {
-            Family::Mariadb => "the data of the MariaDB server",
-            Family::Redis => "the data in the memory of the Redis server",
-            Family::Postgres | Family::Sqlite | Family::Files => continue,
-        };
-        state
-            .not_compared
-            .insert(format!("{what} of {}", restore.name));
-    }
+    let (parts, not_compared) = mariadb::read(run).await?;
+    state.parts.extend(parts);
+    state.not_compared.extend(not_compared);
     Ok(())
 }
 
