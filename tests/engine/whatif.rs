@@ -164,15 +164,17 @@ fn package(components: &[(&str, &str, &str)], more: &str) -> String {
     (text + more).replace("    after: []\n", "")
 }
 
-fn small(test: &str, components: &[(&str, &str, &str)], more: &str, what_if: &str) -> Ran {
+/// The place comes along: the run's folder lies in it.
+fn small(test: &str, components: &[(&str, &str, &str)], more: &str, what_if: &str) -> (Place, Ran) {
     let place = Place::small(test, &package(components, more));
     place.rehearsal(&format!("what_if: {what_if}\n"));
-    place.run(&[])
+    let ran = place.run(&[]);
+    (place, ran)
 }
 
 #[test]
 fn a_slow_rollback_a_second_deploy_that_fails_and_one_that_changes_something() {
-    let ran = small(
+    let (held, ran) = small(
         "what-if-slow",
         &[("app", "", "touch /srv/state/new")],
         "rollback: { steps: [{ name: slow, service: app, run: rm /srv/state/new && sleep 2 }] }\n\
@@ -187,7 +189,8 @@ fn a_slow_rollback_a_second_deploy_that_fails_and_one_that_changes_something() {
         &["more than declares.max_rollback (1.0 s)"],
     );
 
-    let ran = small(
+    drop(held);
+    let (held, ran) = small(
         "what-if-again",
         &[("app", "", "mkdir /srv/state/new")],
         "",
@@ -201,7 +204,8 @@ fn a_slow_rollback_a_second_deploy_that_fails_and_one_that_changes_something() {
         &["the second deploy: ", "File exists"],
     );
 
-    let ran = small(
+    drop(held);
+    let (held, ran) = small(
         "what-if-more",
         &[("app", "", "echo more >> /srv/state/list")],
         "",
@@ -223,7 +227,7 @@ const HALF_APPLIED: &[(&str, &str, &str)] =
 
 #[test]
 fn a_deploy_that_cannot_be_resumed_needs_a_way_back() {
-    let ran = small("what-if-half", HALF_APPLIED, "", "[interrupt]");
+    let (held, ran) = small("what-if-half", HALF_APPLIED, "", "[interrupt]");
     ran.expect(1, Outcome::Failed, Some(Owner::Package));
     expect(
         &ran,
@@ -238,7 +242,8 @@ fn a_deploy_that_cannot_be_resumed_needs_a_way_back() {
         &["the package has no rollback", "File exists"],
     );
 
-    let ran = small(
+    drop(held);
+    let (held, ran) = small(
         "what-if-back",
         HALF_APPLIED,
         "rollback: { steps: [{ name: back, service: app, run: rm -rf /srv/state/new }] }\n",
@@ -255,7 +260,7 @@ fn a_deploy_that_cannot_be_resumed_needs_a_way_back() {
 
 #[test]
 fn a_step_is_killed_with_its_service_while_it_runs() {
-    let ran = small(
+    let (held, ran) = small(
         "what-if-kill",
         &[("app", "", "sleep 2 && touch /srv/state/slow")],
         "",
@@ -273,7 +278,7 @@ fn a_step_is_killed_with_its_service_while_it_runs() {
 #[test]
 fn an_order_that_matters_is_found_and_a_declared_one_is_told() {
     let needs = "test -e /srv/state/first";
-    let ran = small(
+    let (held, ran) = small(
         "what-if-order",
         &[
             ("first", "", "touch /srv/state/first"),
@@ -291,7 +296,8 @@ fn an_order_that_matters_is_found_and_a_declared_one_is_told() {
     );
 
     // Declared, it is told to be real, and judges nothing; what was declared without need is told too.
-    let ran = small(
+    drop(held);
+    let (held, ran) = small(
         "what-if-real",
         &[
             ("first", "", "touch /srv/state/first"),
@@ -330,7 +336,7 @@ fn an_order_that_matters_is_found_and_a_declared_one_is_told() {
 
 #[test]
 fn an_advisory_failure_leaves_the_run_passed_and_a_missing_way_back_does_not() {
-    let ran = small(
+    let (held, ran) = small(
         "what-if-advisory",
         &[("app", "", "mkdir /srv/state/new")],
         "",
@@ -345,6 +351,7 @@ fn an_advisory_failure_leaves_the_run_passed_and_a_missing_way_back_does_not() {
         &["the package has no rollback"],
     );
 
+    drop(held);
     let place = Place::small(
         "what-if-none",
         &package(&[("app", "", "touch /srv/state/new")], ""),

@@ -134,10 +134,7 @@ fn of_table(
 ) -> Difference {
     let shown = |value: Option<&String>| value.map_or("not there", String::as_str).to_owned();
     let (expected, seen) = match (kind, was, is) {
-        ("content", Some(_), Some(_)) => (
-            "as before".to_owned(),
-            "other rows".to_owned(),
-        ),
+        ("content", Some(_), Some(_)) => ("as before".to_owned(), "other rows".to_owned()),
         _ => (shown(was), shown(is)),
     };
     let word = if table.starts_with("sequence ") {

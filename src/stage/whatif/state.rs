@@ -164,17 +164,39 @@ async fn look(run: &Run) -> Result<State, Bad> {
     };
     databases(run, &mut state).await?;
     made(engine, &mut state).await?;
-    // Nothing may write to files while they are read; a stop would make some services write.
-    let containers = || generation.services.iter().map(|of| of.container.as_str());
-    for container in containers() {
-        engine.pause_container(container).await?;
+    // Nothing should write to files while they are read; a stop would make some services write. An engine that cannot
+    // pause a container that is busy (runc gives up after a while) has its files read as they are.
+    let mut paused = Vec::new();
+    for running in writers(run, generation) {
+        if engine.pause_container(running).await.is_ok() {
+            paused.push(running);
+        }
     }
     let seen = files(run, generation, &mut state).await;
-    for container in containers() {
+    for container in paused {
         engine.unpause_container(container).await?;
     }
     seen?;
     Ok(state)
+}
+
+/// The containers that can write to volumes of which the files are compared.
+fn writers<'a>(run: &Run, generation: &'a Generation) -> Vec<&'a str> {
+    let writes = |blueprint: &Blueprint| {
+        blueprint
+            .service
+            .volumes_with(&blueprint.facts)
+            .iter()
+            .any(|(volume, at)| {
+                !at.read_only && !fingerprint::is_of_database(run, generation, volume)
+            })
+    };
+    generation
+        .services
+        .iter()
+        .filter(|running| writes(&running.blueprint))
+        .map(|running| running.container.as_str())
+        .collect()
 }
 
 /// Schema, rows and content of every restored database.
