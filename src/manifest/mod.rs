@@ -26,6 +26,7 @@ pub(crate) mod suggest;
 pub mod testplan;
 pub(crate) mod tree;
 pub(crate) mod units;
+mod what_if;
 
 pub use check::{Checked, check, check_package};
 pub use load::{Loaded, load};

@@ -15,7 +15,8 @@ use crate::manifest::problem::Problems;
 use crate::manifest::restore::{self, RestoreEntry};
 use crate::manifest::stack::build;
 use crate::manifest::tree::Node;
-use crate::plan::model::{Build, Limits, Secret};
+use crate::manifest::what_if;
+use crate::plan::model::{Asked, Build, Limits, Secret};
 
 /// A rehearsal as written. Where a part was wrong it is missing, and the problems say why.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct Rehearsal {
     pub parameters: Vec<(At<String>, At<String>)>,
     /// Where the package's secrets come from.
     pub secrets: Vec<(At<String>, Secret)>,
+    /// Which other ways of the deploy are tried.
+    pub what_if: Vec<At<Asked>>,
 }
 
 impl Rehearsal {
@@ -91,14 +94,7 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
     let emulators = f.opt("emulators", p, |node, p| emulators::decode(node, &dir, p));
     let parameters = f.opt("parameters", p, parameter::values);
     let secrets = f.opt("secrets", p, |node, p| secrets(node, &dir, p));
-    if let Some(place) = f.key_place("what_if") {
-        p.push(
-            place
-                .problem("`what_if` is not built yet")
-                .help("remove it; what-ifs come with a later version"),
-        );
-        f.node("what_if", &mut Problems::new());
-    }
+    let what_if = f.opt("what_if", p, what_if::decode);
     f.finish(p);
     Some(Rehearsal {
         file: file.to_path_buf(),
@@ -114,6 +110,7 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
         emulators: emulators.unwrap_or_default(),
         parameters: parameters.unwrap_or_default(),
         secrets: secrets.unwrap_or_default(),
+        what_if: what_if.unwrap_or_default(),
     })
 }
 

@@ -238,6 +238,7 @@ pub(crate) fn manifest(
         document: Vec::new(),
         declares_schema: Vec::new(),
         declares: Default::default(),
+        rollback_leaves: Vec::new(),
     }
 }
 

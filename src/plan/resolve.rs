@@ -111,6 +111,7 @@ pub fn resolve(
             .collect(),
         bastion,
         emulators: emulators::resolved(loaded),
+        what_ifs: rehearsal.what_if.iter().map(|at| at.value).collect(),
     }))
 }
 
@@ -284,5 +285,6 @@ fn resolved(
         document: manifest.document.clone(),
         declares_schema: manifest.declares_schema.clone(),
         declares: manifest.declares.resolved(),
+        rollback_leaves: manifest.rollback_leaves.clone(),
     }
 }

@@ -1,6 +1,7 @@
 //! One page for a person: no scripts, no other files, readable on a phone and in the dark.
 
 mod availability;
+mod paths;
 mod steps;
 
 use std::fmt::Write as _;
@@ -28,6 +29,7 @@ pub fn render(events: &[Event]) -> String {
             verdict(&mut page, &record);
             backup_check(&mut page, &record);
             timeline(&mut page, events, &record);
+            paths::render(&mut page, events, &record);
             cases(&mut page, events);
             steps::render(&mut page, events);
             availability::render(&mut page, &record);

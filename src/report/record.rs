@@ -99,6 +99,9 @@ pub struct Record {
     pub leftovers: Vec<LeftoverFacts>,
     /// Staging, where it was left up.
     pub kept: Option<KeptFacts>,
+    /// The what-ifs that were asked for, and what came of each path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what_ifs: Option<WhatIfFacts>,
 }
 
 /// Why a record could not be read or written.
@@ -175,6 +178,7 @@ impl Record {
             outages: Vec::new(),
             leftovers: Vec::new(),
             kept: None,
+            what_ifs: WhatIfFacts::of(events),
         };
         for event in events {
             record.add(event);
@@ -285,7 +289,11 @@ impl Record {
                 self.exit_code = Some(exit_code);
             }
             EventKind::Runbook { parts, .. } => self.runbook = parts,
-            EventKind::RunStarted { .. }
+            EventKind::PathsPlanned { .. }
+            | EventKind::PathStarted { .. }
+            | EventKind::OnPath { .. }
+            | EventKind::PathEnded { .. }
+            | EventKind::RunStarted { .. }
             | EventKind::StageStarted { .. }
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }
@@ -425,11 +433,15 @@ impl Record {
 
 /// Every stage that the mode needs, rollback and teardown, and any other that the events mention.
 fn stage_facts(events: &[Event], mode: Mode) -> Vec<StageFacts> {
+    let what_ifs = events
+        .iter()
+        .any(|event| matches!(event.kind, EventKind::PathsPlanned { .. }));
     stages_seen(events)
         .into_iter()
         .filter(|seen| {
             let always = match mode {
-                Mode::Rehearse => true,
+                // Only where it is asked for is it missed.
+                Mode::Rehearse => seen.stage != Stage::WhatIf || what_ifs,
                 Mode::BackupCheck => {
                     needed(mode).contains(&seen.stage) || seen.stage == Stage::Teardown
                 }

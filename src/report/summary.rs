@@ -8,7 +8,7 @@ use crate::report::paint::Paint;
 use crate::report::record::{BackupCheck, CaseFacts, ComeBack, Record};
 use crate::report::steps::steps;
 use crate::report::text::{clean, clip, count, one_line, seconds, wrap};
-use crate::report::{availability, backups, lines};
+use crate::report::{availability, backups, lines, paths};
 use crate::verdict::{Outcome, Rollback, StageEnd};
 
 /// Wide enough for a sentence, narrow enough for a console.
@@ -38,6 +38,9 @@ pub(super) fn block(events: &[Event], paint: Paint) -> String {
         last_step(&mut out, events, paint);
     }
     wrong(&mut out, &record, paint);
+    if let Some(what_ifs) = &record.what_ifs {
+        paths::table(&mut out, what_ifs, paint);
+    }
     facts(&mut out, &record, paint);
     out
 }
@@ -115,9 +118,11 @@ fn wrong(out: &mut String, record: &Record, paint: Paint) {
         CaseStatus::Warned => 3,
         CaseStatus::Passed => 4,
     };
+    // The table of paths says all that their cases say.
     let (rungs, mut cases): (Vec<&CaseFacts>, Vec<&CaseFacts>) = record
         .cases
         .iter()
+        .filter(|facts| facts.stage != Stage::WhatIf)
         .partition(|facts| lines::is_rung_skipped(facts.stage, &facts.case));
     cases.sort_by_key(|c| rank(c.case.status));
     for facts in cases.iter().take(MOST_CASES) {

@@ -10,7 +10,7 @@ use super::{Bad, emulators, isolate, provision, step, unassisted};
 use crate::agent::protocol::{Answer, Ask};
 use crate::check::model::{Test, When};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
-use crate::plan::model::{Action, Component, Package};
+use crate::plan::model::{Action, Component, Package, Step};
 use crate::staging::Bastion;
 
 /// Runs the stage.
@@ -19,7 +19,8 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     unchanged(run, "before").await?;
     emulators::begin(run).await?;
     run.watched = Watched::new();
-    let bastion = open_bastion(run, &package).await?;
+    let steps = package.components.iter().flat_map(|of| &of.steps);
+    let bastion = open_bastion(run, &package, steps).await?;
     run.during = Some(During::begin(run, &package).await?);
     let begun = Instant::now();
     let result = components(run, &package, bastion.as_ref()).await;
@@ -89,7 +90,7 @@ pub(super) async fn end(run: &mut Run) -> Result<(), Bad> {
 }
 
 /// The digest that the verdict is bound to is that of the files that were deployed.
-async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
+pub(super) async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
     let Some(opened) = run.order.opened.take() else {
         return Ok(());
     };
@@ -114,13 +115,13 @@ async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
     })
 }
 
-/// A bastion, where a step needs one.
-async fn open_bastion(run: &mut Run, package: &Package) -> Result<Option<Bastion>, Bad> {
-    let needed = package
-        .components
-        .iter()
-        .flat_map(|component| &component.steps)
-        .any(|step| matches!(step.action, Action::Run { service: None, .. }));
+/// A bastion, where one of these steps needs one.
+pub(super) async fn open_bastion<'a>(
+    run: &mut Run,
+    package: &Package,
+    mut steps: impl Iterator<Item = &'a Step>,
+) -> Result<Option<Bastion>, Bad> {
+    let needed = steps.any(|step| matches!(step.action, Action::Run { service: None, .. }));
     let Some(bastion) = run.order.plan.bastion.clone().filter(|_| needed) else {
         return Ok(None);
     };
@@ -165,7 +166,7 @@ async fn components(
 }
 
 /// Runs a component's steps until one fails, and returns what went wrong.
-async fn steps(
+pub(super) async fn steps(
     run: &mut Run,
     component: &Component,
     bastion: Option<&Bastion>,

@@ -30,5 +30,6 @@ pub mod surrounded;
 mod teardown;
 mod unassisted;
 mod verify;
+mod whatif;
 
 pub use crate::staging::Bad;

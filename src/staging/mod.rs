@@ -85,6 +85,20 @@ impl Ground {
         }
     }
 
+    /// For a path of a what-if: a part of the run that has its own network, and so its own addresses, questions and
+    /// kills. What happens there is told to `recorder`.
+    pub fn path(&self, part: &str, plan: Arc<Plan>, recorder: Arc<Recorder>) -> Self {
+        Self {
+            plan,
+            recorder,
+            stage: Arc::new(Mutex::new(Stage::Snapshot)),
+            addresses: Arc::default(),
+            refused: watch::Sender::new(Vec::new()),
+            killed: Arc::default(),
+            ..self.part(part)
+        }
+    }
+
     /// A word to the reader.
     pub fn note(&self, text: impl Into<String>) {
         self.recorder.emit(EventKind::Note {

@@ -155,6 +155,10 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
             | EventKind::OutsideCall { .. }
             | EventKind::Unavailable(_)
             | EventKind::Availability(_)
+            | EventKind::PathsPlanned { .. }
+            | EventKind::PathStarted { .. }
+            | EventKind::OnPath { .. }
+            | EventKind::PathEnded { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

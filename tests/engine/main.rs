@@ -37,4 +37,5 @@ mod stages;
 mod staging;
 mod trouble;
 mod unassisted;
+mod whatif;
 mod workshop;

@@ -61,6 +61,9 @@ pub struct Plan {
     /// What stands in for systems outside, in listing order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub emulators: Vec<Emulator>,
+    /// Which other ways of the deploy are tried, in listing order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub what_ifs: Vec<Asked>,
 }
 
 /// The services of staging.

@@ -50,6 +50,10 @@ pub struct Package {
     pub declares_schema: Vec<String>,
     /// What else it declares.
     pub declares: Declares,
+    /// What the package says that its own way back leaves as the deploy made it: `table x`, `column x.y`, `file /path`,
+    /// `volume x`, `image x`, `variable x of y`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rollback_leaves: Vec<String>,
 }
 
 #[cfg(test)]
@@ -74,6 +78,7 @@ impl Package {
             document: Vec::new(),
             declares_schema: Vec::new(),
             declares: Declares::default(),
+            rollback_leaves: Vec::new(),
         }
     }
 }
