@@ -67,5 +67,6 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         branching: None,
         without_isolation: false,
         prove: arguments.prove,
+        takeover: None,
     })
 }

@@ -108,5 +108,6 @@ fn rehearse(dir: &Path, package: &Path, report_dir: &Path) -> ExitCode {
         branching: None,
         without_isolation: false,
         prove: false,
+        takeover: None,
     })
 }

@@ -11,6 +11,7 @@ use super::afterwards::Telling;
 use super::bases::Limit;
 use super::conduct::{Asked, run};
 use crate::event::Mode;
+use crate::stage::run::Keep;
 use crate::state::Branching;
 
 /// Rehearse a deploy: restore, prove, snapshot, deploy, test, judge, roll back.
@@ -47,6 +48,9 @@ pub struct Arguments {
     /// Whether to leave staging up at the end, as the deploy left it, to look at
     #[arg(long, value_enum, default_value_t = KeepArgument::Never)]
     pub keep: KeepArgument,
+    /// How long a staging that is left up stays: 12h, 3d; at most 14d
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = keep_for)]
+    pub keep_for: SignedDuration,
     /// How writable branches of restored data are made: by overlay volumes where the engine can mount them, else by
     /// copies
     #[arg(long, value_enum, default_value_t = BranchesArgument::Auto)]
@@ -70,9 +74,9 @@ pub struct Arguments {
 pub enum KeepArgument {
     /// Remove it
     Never,
-    /// Leave it up unless the verdict is passed; it expires after 24 hours
+    /// Leave it up unless the verdict is passed
     OnFailure,
-    /// Leave it up; it expires after 24 hours
+    /// Leave it up
     Always,
 }
 
@@ -87,7 +91,29 @@ pub enum BranchesArgument {
     Copy,
 }
 
-/// How long a kept staging lives, and how long a crashed one on another machine, which cannot be seen to be dead.
+impl From<KeepArgument> for Keep {
+    fn from(argument: KeepArgument) -> Self {
+        match argument {
+            KeepArgument::Never => Self::Never,
+            KeepArgument::OnFailure => Self::OnFailure,
+            KeepArgument::Always => Self::Always,
+        }
+    }
+}
+
+/// Disks are not for ever, and neither is what was true of production.
+const LONGEST: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// How long to keep a staging.
+pub(super) fn keep_for(text: &str) -> Result<SignedDuration, String> {
+    let duration = super::age(text)?;
+    if duration.is_zero() || duration > LONGEST {
+        return Err("a staging is kept for up to 14d".to_owned());
+    }
+    Ok(duration)
+}
+
+/// How long a kept staging lives unless told otherwise, and how long a crashed one on another machine, which cannot be seen to be dead.
 pub(super) const KEEP_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 fn assignment(text: &str) -> Result<(String, String), String> {
@@ -110,12 +136,8 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         only: &arguments.only,
         deployed: &arguments.deployed,
         mode: Mode::Rehearse,
-        keep: match arguments.keep {
-            KeepArgument::Never => crate::stage::run::Keep::Never,
-            KeepArgument::OnFailure => crate::stage::run::Keep::OnFailure,
-            KeepArgument::Always => crate::stage::run::Keep::Always,
-        },
-        keep_for: KEEP_FOR,
+        keep: arguments.keep.into(),
+        keep_for: arguments.keep_for,
         reporting: &arguments.reporting,
         telling: &arguments.telling,
         bases_limit,
@@ -126,5 +148,6 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         },
         without_isolation: arguments.without_isolation,
         prove: false,
+        takeover: None,
     })
 }

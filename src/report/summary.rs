@@ -320,6 +320,10 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
             )),
         );
     }
+    if let Some(taken_over) = &record.taken_over {
+        let run = one_line(&taken_over.run);
+        row("again", &wrapped(&format!("in the staging of run {run}")));
+    }
     if let Some(kept) = &record.kept {
         let containers = kept
             .containers

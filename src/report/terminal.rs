@@ -157,7 +157,8 @@ impl Terminal {
                 out.flush()?;
             }
             // What these say stands in their stage's line or in the verdict block.
-            EventKind::ArtefactDigested(_)
+            EventKind::TakenOver { .. }
+            | EventKind::ArtefactDigested(_)
             | EventKind::PackageOpened { .. }
             | EventKind::EngineFound { .. }
             | EventKind::Base { .. }

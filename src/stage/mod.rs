@@ -21,6 +21,7 @@ mod snapshot;
 mod standing;
 mod step;
 mod suite;
+pub mod takeover;
 mod teardown;
 mod unassisted;
 mod verify;

@@ -309,7 +309,7 @@ async fn connect(run: &mut Run) -> Result<(), Bad> {
     let names = run.order.names.clone();
     run.ground = Some(Ground {
         labels: Labels::new(
-            names.run(),
+            names.staging(),
             &run.order.plan.rehearsal,
             now,
             run.order.expires,

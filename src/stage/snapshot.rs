@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::run::{Run, Snapshot, out_of_order, passed};
-use super::{Bad, fingerprint, schema, standing};
+use super::{Bad, fingerprint, schema, standing, takeover};
 use crate::engine::ChangedPath;
 use crate::event::{EventKind, Owner, Stage};
 use crate::staging::{Blueprint, Generation, OneShots, Staging};
@@ -82,7 +82,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         fingerprints,
         schemas,
     });
-    Ok(())
+    takeover::write_down(run).await
 }
 
 /// The containers of the baseline are not needed any more; what they wrote to volumes is frozen, and stays.

@@ -143,3 +143,14 @@ pub struct KeptFacts {
     /// From service name to container name.
     pub containers: BTreeMap<String, String>,
 }
+
+/// The kept staging in which a run tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOverFacts {
+    /// The run after whose deploy it was.
+    pub run: String,
+    /// The run that made the staging.
+    pub origin: String,
+    /// `sha256:<hex>` of the origin's record.
+    pub record: String,
+}
