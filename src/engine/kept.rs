@@ -172,7 +172,9 @@ impl Engine {
     ) -> Result<Result<(), String>, EngineError> {
         let name = busy_name(labels.run());
         loop {
-            let spec = ContainerSpec::new(&name, image, Attach::None);
+            let mut spec = ContainerSpec::new(&name, image, Attach::None);
+            // It is never started, but the engine wants to know what it would run.
+            spec.command = Some(vec!["never".to_owned()]);
             let mut all = labels.of(Purpose::Run);
             all.insert(BUSY.to_owned(), who.to_owned());
             // Of an owner on another machine only this tells that it is gone.

@@ -14,6 +14,7 @@ mod handoff;
 mod history;
 mod isolation;
 mod junit;
+mod kept;
 mod manifest;
 mod manifest_mariadb;
 mod mariadb;

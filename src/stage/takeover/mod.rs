@@ -7,6 +7,7 @@
 
 mod written;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 
 pub(super) use written::write_down;
@@ -17,7 +18,7 @@ use super::run::{Keep, Run, Snapshot, not_passed, out_of_order, passed};
 use super::snapshot::Prepared;
 use super::{Bad, fingerprint, preflight, provision, rollback, snapshot, standing};
 use crate::check::ladder::Rung;
-use crate::engine::{Engine, Stands};
+use crate::engine::{Engine, Resource, Stands};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
 use crate::report::record::Record;
 use crate::staging::Blueprint;
@@ -40,6 +41,8 @@ pub struct Takeover {
 pub(crate) struct Taken {
     /// Until when the staging is kept.
     expires: Timestamp,
+    /// From provision: what the last deploy left, ended and not removed.
+    left: Vec<Resource>,
     /// From isolate: what the deploy will work on, made and not started.
     prepared: Option<Prepared>,
 }
@@ -104,7 +107,7 @@ impl Takeover {
         };
         let frozen = kept.frozen.values().flat_map(|frozen| frozen.volumes());
         let volumes = frozen.map(|name| async move { (name, engine.volume(name).await) });
-        for (name, found) in futures_util::future::join_all(volumes).await {
+        for (name, found) in join_all(volumes).await {
             if found?.is_none() {
                 return Err(gone(format!(
                     "the volume {name}, which the snapshot of run {staging} stands on, is gone"
@@ -174,8 +177,20 @@ pub(super) fn keeps(run: &Run) -> Option<bool> {
 }
 
 /// Marks the staging as kept, with this run's deploy in it, and lets others work in it again. Returns until when.
-pub(super) async fn keep(run: &Run) -> Result<Timestamp, Bad> {
-    let ground = run.ground()?;
+pub(super) async fn keep(run: &mut Run) -> Result<Timestamp, Bad> {
+    let ground = run.ground()?.clone();
+    let left = run
+        .taken
+        .as_mut()
+        .map(|taken| std::mem::take(&mut taken.left));
+    // What stays of it the next try, or the sweep, removes.
+    if let Err(error) = ground
+        .engine
+        .remove_resources(left.unwrap_or_default())
+        .await
+    {
+        ground.note(error.to_string());
+    }
     let expires = run
         .taken
         .as_ref()
@@ -231,6 +246,7 @@ async fn preflight(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     };
     run.taken = Some(Taken {
         expires,
+        left: Vec::new(),
         prepared: None,
     });
     // From here on this run is one that can be tried again, however far it comes.
@@ -289,8 +305,15 @@ async fn provision(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     let (engine, kept) = (&ground.engine, &takeover.kept);
     // Listed before anything new is made: what is not of the snapshot is what the last deploy left.
     let left = engine.beyond(&kept.staging, &kept.remain).await?;
-    let (provisioned, cleared) = tokio::join!(provision::run(run), engine.remove_resources(left));
-    cleared?;
+    let ended = join_all(left.iter().filter_map(|resource| match resource {
+        Resource::Container(name) => Some(engine.kill_container(name)),
+        Resource::Network(_) | Resource::Volume(_) | Resource::Image(_) => None,
+    }));
+    // Nothing of it runs any more when this stage is over. To remove it takes longer, and is nobody's business before the
+    // end: it has names, a network and volumes of its own.
+    let (provisioned, ended) = tokio::join!(provision::run(run), ended);
+    run.taken.as_mut().ok_or_else(out_of_order)?.left = left;
+    ended.into_iter().collect::<Result<(), _>>()?;
     provisioned
 }
 
