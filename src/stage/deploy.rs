@@ -15,7 +15,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let package = run.order.plan.package.clone().ok_or_else(out_of_order)?;
     unchanged(run, "before").await?;
     let begun = Instant::now();
-    let bastion = open_bastion(run, &package).await?;
+    let bastion = open_bastion(run).await?;
     let result = components(run, &package, bastion.as_ref()).await;
     run.recorder.emit(EventKind::Measured {
         what: "deploy".to_owned(),
@@ -86,17 +86,27 @@ async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
     })
 }
 
-/// A bastion, where a step needs one.
-async fn open_bastion(run: &mut Run, package: &Package) -> Result<Option<Bastion>, Bad> {
+/// A bastion, where a step needs one: the one that a retry has opened already, else a new one.
+async fn open_bastion(run: &mut Run) -> Result<Option<Bastion>, Bad> {
+    let name = run.ground()?.names.of(Bastion::NAME);
+    run.bastion = Some(name);
+    if let Some(opened) = run.taken.as_mut().and_then(|taken| taken.bastion.take()) {
+        return Ok(Some(opened));
+    }
+    bastion(run).await
+}
+
+/// Opens a bastion, where a step needs one.
+pub(super) async fn bastion(run: &Run) -> Result<Option<Bastion>, Bad> {
+    let package = run.order.plan.package.as_ref().ok_or_else(out_of_order)?;
     let needed = package
         .components
         .iter()
         .flat_map(|component| &component.steps)
         .any(|step| matches!(step.action, Action::Run { service: None, .. }));
-    let Some(bastion) = run.order.plan.bastion.clone().filter(|_| needed) else {
+    let Some(bastion) = run.order.plan.bastion.as_ref().filter(|_| needed) else {
         return Ok(None);
     };
-    run.bastion = Some(run.ground()?.names.of(Bastion::NAME));
     let staging = run.staging()?;
     let facts = provision::image(&staging.ground, "the bastion", &bastion.image).await?;
     let opened = Bastion::open(

@@ -16,12 +16,12 @@ pub use written::{Given, KeptBastion, KeptImage, KeptStaging, Unkept};
 use super::isolate;
 use super::run::{Keep, Run, Snapshot, not_passed, out_of_order, passed};
 use super::snapshot::Prepared;
-use super::{Bad, fingerprint, preflight, provision, rollback, snapshot, standing};
+use super::{Bad, deploy, fingerprint, preflight, provision, rollback, snapshot, standing};
 use crate::check::ladder::Rung;
 use crate::engine::{Engine, Resource, Stands};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
 use crate::report::record::Record;
-use crate::staging::Blueprint;
+use crate::staging::{Bastion, Blueprint};
 use crate::verdict::{Outcome, StageEnd, Verdict};
 
 /// What a run that tries again is given.
@@ -45,6 +45,8 @@ pub(crate) struct Taken {
     left: Vec<Resource>,
     /// From isolate: what the deploy will work on, made and not started.
     prepared: Option<Prepared>,
+    /// From isolate: where its steps will run.
+    pub(super) bastion: Option<Bastion>,
 }
 
 /// The stages that are taken over.
@@ -248,6 +250,7 @@ async fn preflight(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
         expires,
         left: Vec::new(),
         prepared: None,
+        bastion: None,
     });
     // From here on this run is one that can be tried again, however far it comes.
     let written = KeptStaging {
@@ -305,15 +308,21 @@ async fn provision(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     let (engine, kept) = (&ground.engine, &takeover.kept);
     // Listed before anything new is made: what is not of the snapshot is what the last deploy left.
     let left = engine.beyond(&kept.staging, &kept.remain).await?;
-    let ended = join_all(left.iter().filter_map(|resource| match resource {
-        Resource::Container(name) => Some(engine.kill_container(name)),
-        Resource::Network(_) | Resource::Volume(_) | Resource::Image(_) => None,
-    }));
+    // One after the other, for the reason that `Engine::remove_container` gives.
+    let end = async {
+        for resource in &left {
+            match resource {
+                Resource::Container(name) => engine.kill_container(name).await?,
+                Resource::Network(_) | Resource::Volume(_) | Resource::Image(_) => {}
+            }
+        }
+        Ok::<(), Bad>(())
+    };
     // Nothing of it runs any more when this stage is over. To remove it takes longer, and is nobody's business before the
     // end: it has names, a network and volumes of its own.
-    let (provisioned, ended) = tokio::join!(provision::run(run), ended);
+    let (provisioned, ended) = tokio::join!(provision::run(run), end);
     run.taken.as_mut().ok_or_else(out_of_order)?.left = left;
-    ended.into_iter().collect::<Result<(), _>>()?;
+    ended?;
     provisioned
 }
 
@@ -328,14 +337,17 @@ async fn isolate(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     let outside = run.outside.take().ok_or_else(out_of_order)?;
     let blueprints = takeover.blueprints(run)?;
     let frozen = &takeover.kept.frozen;
-    // Nothing of it is started before the proof is made.
-    let (proof, prepared) = tokio::join!(
+    // No service is started before the proof is made. The bastion idles, and has nothing that was restored.
+    let (proof, prepared, bastion) = tokio::join!(
         isolate::run(run, &outside),
-        snapshot::prepare(run, "deploy", blueprints, frozen, Owner::Engine)
+        snapshot::prepare(run, "deploy", blueprints, frozen, Owner::Engine),
+        deploy::bastion(run)
     );
     proof?;
+    let bastion = bastion?;
     let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
     taken.prepared = Some(prepared?);
+    taken.bastion = bastion;
     Ok(())
 }
 
