@@ -118,7 +118,14 @@ pub(super) fn prepare(asked: &Asked<'_>) -> Result<Prepared, ExitCode> {
         })?;
     }
     if let Some(wanted) = &asked.what_if {
-        plan.what_ifs = chosen(wanted, &plan.what_ifs);
+        let chosen = chosen(wanted, &plan.what_ifs);
+        plan.what_ifs_left_out = plan
+            .what_ifs
+            .iter()
+            .filter(|asked| !asked.advisory && !wanted.contains(&asked.what_if))
+            .map(|asked| asked.what_if)
+            .collect();
+        plan.what_ifs = chosen;
     }
     if mode == Mode::Rehearse && !looks_at_the_deploy(&plan) {
         say::error(

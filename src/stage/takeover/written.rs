@@ -317,6 +317,7 @@ fn digest_of(plan: &Plan) -> std::io::Result<String> {
         package: None,
         // They are tried after the snapshot.
         what_ifs: Vec::new(),
+        what_ifs_left_out: Vec::new(),
         ..plan.clone()
     };
     Ok(crate::digest::sha256(serde_json::to_vec(&rest)?))
