@@ -21,6 +21,8 @@ mod serve;
 mod size;
 mod stamp;
 mod tree;
+mod watch;
+mod way_out;
 mod work;
 
 use std::ffi::OsString;

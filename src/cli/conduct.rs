@@ -19,7 +19,7 @@ use crate::manifest::Loaded;
 use crate::mask::{Mask, SHORTEST};
 use crate::notify::deliver::Receiver;
 use crate::package::{OpenLimits, OpenedPackage};
-use crate::plan::model::{Plan, Secret};
+use crate::plan::model::{Asked as AskedPath, Plan, Secret, WhatIf};
 use crate::plan::{PackageFacts, resolve, subset};
 use crate::report::files::RunFolder;
 use crate::report::jsonl::JsonLines;
@@ -27,7 +27,8 @@ use crate::report::record::Record;
 use crate::report::{Recorder, Sink};
 use crate::secret::Secrets;
 use crate::stage::conductor::conduct;
-use crate::stage::run::{Keep, Order};
+use crate::stage::run::{Keep, Order, Trying};
+use crate::stage::takeover::{Given, Takeover};
 use crate::staging::{AgentBinary, Names};
 use crate::state::Branching;
 
@@ -51,6 +52,12 @@ pub(super) struct Asked<'a> {
     pub without_isolation: bool,
     /// Feed damaged copies too.
     pub prove: bool,
+    /// Which what-ifs are tried, where not the file says it.
+    pub what_if: Option<Vec<WhatIf>>,
+    /// How what-ifs are tried.
+    pub trying: Trying,
+    /// The kept staging in which to try again.
+    pub takeover: Option<Arc<Takeover>>,
 }
 
 /// The files, read, checked and resolved. The opened package must live as long as the run: an unpacked archive
@@ -110,6 +117,9 @@ pub(super) fn prepare(asked: &Asked<'_>) -> Result<Prepared, ExitCode> {
             ExitCode::from(USAGE)
         })?;
     }
+    if let Some(wanted) = &asked.what_if {
+        plan.what_ifs = chosen(wanted, &plan.what_ifs);
+    }
     if mode == Mode::Rehearse && !looks_at_the_deploy(&plan) {
         say::error(
             format!(
@@ -133,6 +143,18 @@ pub(super) fn prepare(asked: &Asked<'_>) -> Result<Prepared, ExitCode> {
             .collect(),
         opened,
     })
+}
+
+/// The what-ifs of the command line. What the rehearsal says of one of them still counts.
+fn chosen(wanted: &[WhatIf], in_file: &[AskedPath]) -> Vec<AskedPath> {
+    WhatIf::ALL
+        .into_iter()
+        .filter(|what_if| wanted.contains(what_if))
+        .map(|what_if| {
+            let said = in_file.iter().find(|asked| asked.what_if == what_if);
+            said.copied().unwrap_or_else(|| AskedPath::of(what_if))
+        })
+        .collect()
 }
 
 /// Reads what the plan's secrets stand for: a password that is not there is found before anything is begun.
@@ -254,7 +276,7 @@ fn mask(plan: &Plan, secrets: &Secrets, run: &str) -> Result<Mask, ExitCode> {
 const LIKELY: usize = 8;
 
 /// Words of the events themselves, and those by which a question to a person is known.
-const VOCABULARY: [&str; 53] = [
+const VOCABULARY: [&str; 65] = [
     "rehearse",
     "backup-check",
     "passed",
@@ -287,6 +309,7 @@ const VOCABULARY: [&str; 53] = [
     "stage-skipped",
     "artefact-digested",
     "package-opened",
+    "runbook",
     "engine-found",
     "backup-expected",
     "backup-restored",
@@ -298,6 +321,7 @@ const VOCABULARY: [&str; 53] = [
     "fingerprint",
     "measured",
     "leftover",
+    "taken-over",
     "judged",
     "unassisted",
     "bastion",
@@ -308,6 +332,16 @@ const VOCABULARY: [&str; 53] = [
     "proceed",
     "did not end within its timeout",
     "stdin is not a terminal",
+    "paths-planned",
+    "path-started",
+    "path-ended",
+    "on-path",
+    "rerun",
+    "interrupt",
+    "order",
+    "subset",
+    "again",
+    "unfinished",
 ];
 
 /// A deploy that no test looks at would pass by being run.
@@ -362,6 +396,9 @@ pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
 fn started(asked: &Asked<'_>) -> Result<ExitCode, ExitCode> {
     let receiver = receiver(asked.telling)?;
     let prepared = prepare(asked)?;
+    if let Some(takeover) = &asked.takeover {
+        super::retry::unchanged(takeover, &prepared.plan, &prepared.files)?;
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -384,7 +421,10 @@ async fn conducted(
     receiver: Option<Receiver>,
 ) -> Result<u8, u8> {
     let now = Timestamp::now();
-    let names = Names::new(&prepared.plan.rehearsal, now);
+    let mut names = Names::new(&prepared.plan.rehearsal, now);
+    if let Some(takeover) = &asked.takeover {
+        names = names.within(&takeover.kept.staging);
+    }
     let mask = match mask(&prepared.plan, &prepared.secrets, names.run()) {
         Ok(mask) => mask,
         Err(_) => return Err(USAGE),
@@ -445,7 +485,18 @@ async fn conducted(
             .filter(|host| !host.is_empty()),
         agent,
         keep: asked.keep,
-        expires: now.checked_add(asked.keep_for).unwrap_or(Timestamp::MAX),
+        given: Given {
+            folder: std::env::current_dir().unwrap_or_default(),
+            set: asked.set.to_vec(),
+            only: asked.only.to_vec(),
+            deployed: asked.deployed.to_vec(),
+            what_if: asked.what_if.clone(),
+        },
+        expires: match &asked.takeover {
+            Some(takeover) if !takeover.extends => takeover.kept.expires,
+            Some(_) | None => now.checked_add(asked.keep_for).unwrap_or(Timestamp::MAX),
+        },
+        takeover: asked.takeover.clone(),
         dir: folder.path().to_owned(),
         remembered: Remembered::at(asked.reporting.report_dir.join("backups.json")),
         prove: asked.prove,
@@ -455,6 +506,7 @@ async fn conducted(
         branching: asked.branching,
         bases_limit: asked.bases_limit,
         without_isolation: asked.without_isolation,
+        trying: asked.trying,
         folder: folder.clone(),
     };
     let cancel = CancellationToken::new();

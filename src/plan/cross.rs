@@ -12,7 +12,8 @@ use crate::manifest::stack::Stack;
 use crate::manifest::suggest;
 use crate::manifest::testplan::TestEntry;
 use crate::plan::emulators;
-use crate::plan::model::{Action, Method};
+use crate::plan::model::{Action, Method, Override};
+use crate::plan::promises::promises;
 use crate::plan::resolve::start_order;
 
 /// Everything that does not fit together.
@@ -28,6 +29,10 @@ pub(crate) fn cross_check(loaded: &Loaded, package: Option<&PackageManifest>) ->
     for test in loaded.testplan.iter().flat_map(|t| &t.tests) {
         known_test(loaded, test, stack, &mut p);
     }
+    for target in loaded.testplan.iter().flat_map(|t| &t.availability) {
+        known_host(loaded, &target.host, stack, &mut p);
+    }
+    promises(loaded, package, stack, &mut p);
     if let Some(package) = package {
         steps(loaded, package, stack, &mut p);
     }
@@ -282,6 +287,9 @@ fn steps(loaded: &Loaded, package: &PackageManifest, stack: &Stack, p: &mut Prob
         if let Some(host) = &step.host {
             known_host(loaded, host, stack, p);
         }
+        if let Action::Override(changes) = &step.step.action {
+            writable(changes, step, stack, p);
+        }
         match (&step.service, &step.step.action) {
             (Some(name), _) => service(name, stack, p),
             (None, Action::Run { .. }) => first_on_bastion = first_on_bastion.or(Some(step)),
@@ -291,6 +299,7 @@ fn steps(loaded: &Loaded, package: &PackageManifest, stack: &Stack, p: &mut Prob
                 | Action::Image { .. }
                 | Action::Env { .. }
                 | Action::Files { .. }
+                | Action::Override(_)
                 | Action::Restart { .. }
                 | Action::Wait { .. },
             ) => {}
@@ -305,6 +314,24 @@ fn steps(loaded: &Loaded, package: &PackageManifest, stack: &Stack, p: &mut Prob
                     loaded.rehearsal.file.display()
                 ))
                 .help("add `bastion: { image: .. }` with the tools of the admin's machine to the rehearsal, or name a `service` in the step"),
+        );
+    }
+}
+
+/// Files are copied in before a service starts, which no engine does where it cannot be written to.
+fn writable(changes: &Override, step: &StepEntry, stack: &Stack, p: &mut Problems) {
+    let read_only = stack
+        .services
+        .iter()
+        .any(|entry| entry.service.name == changes.service && entry.service.read_only);
+    if let Some(file) = changes.files.first().filter(|_| read_only) {
+        p.push(
+            step.place
+                .problem(format!(
+                    "`{}` is brought for the service `{}`, which is `read_only` in the stack",
+                    file.target, changes.service
+                ))
+                .help("bring it in an image: the engine copies nothing into a read-only container"),
         );
     }
 }

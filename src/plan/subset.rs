@@ -59,7 +59,7 @@ pub fn only(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::model::{Component, Shape};
+    use crate::plan::model::Component;
 
     fn package() -> Package {
         let component = |name: &str, after: &[&str]| Component {
@@ -67,27 +67,11 @@ mod tests {
             after: after.iter().map(|name| (*name).to_owned()).collect(),
             steps: Vec::new(),
         };
-        Package {
-            name: "site".to_owned(),
-            version: None,
-            source: "site".into(),
-            root: "site".into(),
-            digest: String::new(),
-            files: 0,
-            bytes: 0,
-            shape: Shape::Manifest,
-            parameters: Default::default(),
-            secrets: Default::default(),
-            components: vec![
-                component("backend", &[]),
-                component("content", &["backend"]),
-                component("mail", &[]),
-            ],
-            left_out: Vec::new(),
-            manual: Vec::new(),
-            rollback: Vec::new(),
-            declares_schema: Vec::new(),
-        }
+        Package::of(vec![
+            component("backend", &[]),
+            component("content", &["backend"]),
+            component("mail", &[]),
+        ])
     }
 
     fn kept(only_these: &[&str], deployed: &[&str]) -> Result<Vec<String>, String> {

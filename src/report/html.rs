@@ -1,5 +1,7 @@
 //! One page for a person: no scripts, no other files, readable on a phone and in the dark.
 
+mod availability;
+mod paths;
 mod steps;
 
 use std::fmt::Write as _;
@@ -27,8 +29,10 @@ pub fn render(events: &[Event]) -> String {
             verdict(&mut page, &record);
             backup_check(&mut page, &record);
             timeline(&mut page, events, &record);
+            paths::render(&mut page, events, &record);
             cases(&mut page, events);
             steps::render(&mut page, events);
+            availability::render(&mut page, &record);
             outside(&mut page, &record);
             emulated(&mut page, &record);
             facts(&mut page, &record);
@@ -356,7 +360,7 @@ fn link(page: &mut String, file: &str) {
 }
 
 fn outside(page: &mut String, record: &Record) {
-    if record.outside_names.is_empty() {
+    if record.outside_names.is_empty() && record.outside_calls.is_empty() {
         return;
     }
     page.push_str("<section><h2>Asked for from outside, and refused</h2><ul>");
@@ -365,6 +369,14 @@ fn outside(page: &mut String, record: &Record) {
         let _ = write!(
             page,
             "<li><code>{name}</code> by {asker} in {}, {times}</li>",
+            o.stage
+        );
+    }
+    for o in &record.outside_calls {
+        let (caller, times) = (esc(&o.caller), count(o.times, "time"));
+        let _ = write!(
+            page,
+            "<li>an address, without a name, by {caller} in {}, at least {times}</li>",
             o.stage
         );
     }

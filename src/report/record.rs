@@ -1,5 +1,6 @@
 //! The record: what a run was and what came of it, for machines and for later.
 
+pub mod assisted;
 mod backups;
 mod facts;
 
@@ -11,7 +12,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Artefact, Case, CaseStatus, Event, EventKind, Exchange, Mode, Stage};
+use crate::event::{
+    Artefact, Availability, Case, CaseStatus, Event, EventKind, Exchange, Mode, Outage, Part, Stage,
+};
 pub use backups::{BackupCheck, BackupSeen, Became, ComeBack};
 pub use facts::*;
 
@@ -54,6 +57,9 @@ pub struct Record {
     pub assisted: bool,
     /// What was deployed.
     pub package: Option<PackageFacts>,
+    /// The package's runbook, where it is one: what a person reads beside the steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runbook: Vec<Part>,
     /// Where it ran.
     pub engine: Option<EngineFacts>,
     /// The files it depended on, with their digests.
@@ -81,10 +87,25 @@ pub struct Record {
     /// What the emulators were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub emulated: Vec<EmulatedFacts>,
+    /// Calls to addresses outside staging, for which no name was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside_calls: Vec<OutsideCallFacts>,
+    /// How each `availability` target stood the deploy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub availability: Vec<Availability>,
+    /// The times in which one was not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outages: Vec<Outage>,
     /// What could not be removed.
     pub leftovers: Vec<LeftoverFacts>,
     /// Staging, where it was left up.
     pub kept: Option<KeptFacts>,
+    /// The what-ifs that were asked for, and what came of each path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what_ifs: Option<WhatIfFacts>,
+    /// The kept staging in which this run tried again, where it made none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<TakenOverFacts>,
 }
 
 /// Why a record could not be read or written.
@@ -143,6 +164,7 @@ impl Record {
             assisted: verdict.assisted,
             verdict,
             package: None,
+            runbook: Vec::new(),
             engine: None,
             artefacts: Vec::new(),
             bases: Vec::new(),
@@ -155,8 +177,13 @@ impl Record {
             fingerprints: BTreeMap::new(),
             outside_names: Vec::new(),
             emulated: Vec::new(),
+            outside_calls: Vec::new(),
+            availability: Vec::new(),
+            outages: Vec::new(),
             leftovers: Vec::new(),
             kept: None,
+            what_ifs: WhatIfFacts::of(events),
+            taken_over: None,
         };
         for event in events {
             record.add(event);
@@ -243,6 +270,9 @@ impl Record {
                 status,
                 times: 1,
             }),
+            EventKind::OutsideCall { stage, caller } => self.add_call(stage, caller),
+            EventKind::Unavailable(outage) => self.outages.push(outage),
+            EventKind::Availability(target) => self.availability.push(target),
             EventKind::Fingerprint { of, parts } => {
                 self.fingerprints.entry(of).or_default().extend(parts)
             }
@@ -259,11 +289,27 @@ impl Record {
                     containers,
                 })
             }
+            EventKind::TakenOver {
+                run,
+                origin,
+                record,
+            } => {
+                self.taken_over = Some(TakenOverFacts {
+                    run,
+                    origin,
+                    record,
+                });
+            }
             EventKind::RunFinished { exit_code, .. } => {
                 self.finished = Some(event.at);
                 self.exit_code = Some(exit_code);
             }
-            EventKind::RunStarted { .. }
+            EventKind::Runbook { parts, .. } => self.runbook = parts,
+            EventKind::PathsPlanned { .. }
+            | EventKind::PathStarted { .. }
+            | EventKind::OnPath { .. }
+            | EventKind::PathEnded { .. }
+            | EventKind::RunStarted { .. }
             | EventKind::StageStarted { .. }
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }
@@ -301,6 +347,18 @@ impl Record {
         }
         if case.status != CaseStatus::Passed {
             self.cases.push(CaseFacts { stage, case });
+        }
+    }
+
+    fn add_call(&mut self, stage: Stage, caller: String) {
+        let same = |o: &&mut OutsideCallFacts| o.stage == stage && o.caller == caller;
+        match self.outside_calls.iter_mut().find(same) {
+            Some(known) => known.times += 1,
+            None => self.outside_calls.push(OutsideCallFacts {
+                stage,
+                caller,
+                times: 1,
+            }),
         }
     }
 
@@ -344,7 +402,7 @@ impl Record {
             .sum()
     }
 
-    /// Reads the record of a run's folder. Fails where there is none, or none of this form.
+    /// Reads the record of a run's folder, as a mark beside it makes it. Fails where there is none, or none of this form.
     pub fn read(dir: &Path) -> Result<Self, RecordError> {
         let path = dir.join(FILE);
         let text = match std::fs::read(&path) {
@@ -373,7 +431,8 @@ impl Record {
             }
             None => return Err(malformed("it does not say which form it has".to_owned())),
         }
-        serde_json::from_value(value).map_err(|e| malformed(e.to_string()))
+        let record: Self = serde_json::from_value(value).map_err(|e| malformed(e.to_string()))?;
+        Ok(record.marked_by(dir))
     }
 
     /// Writes the record into a run's folder so that a reader sees the old one or the new one, whole.
@@ -391,11 +450,15 @@ impl Record {
 
 /// Every stage that the mode needs, rollback and teardown, and any other that the events mention.
 fn stage_facts(events: &[Event], mode: Mode) -> Vec<StageFacts> {
+    let what_ifs = events
+        .iter()
+        .any(|event| matches!(event.kind, EventKind::PathsPlanned { .. }));
     stages_seen(events)
         .into_iter()
         .filter(|seen| {
             let always = match mode {
-                Mode::Rehearse => true,
+                // Only where it is asked for is it missed.
+                Mode::Rehearse => seen.stage != Stage::WhatIf || what_ifs,
                 Mode::BackupCheck => {
                     needed(mode).contains(&seen.stage) || seen.stage == Stage::Teardown
                 }

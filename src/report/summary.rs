@@ -8,7 +8,7 @@ use crate::report::paint::Paint;
 use crate::report::record::{BackupCheck, CaseFacts, ComeBack, Record};
 use crate::report::steps::steps;
 use crate::report::text::{clean, clip, count, one_line, seconds, wrap};
-use crate::report::{backups, lines};
+use crate::report::{availability, backups, lines, paths};
 use crate::verdict::{Outcome, Rollback, StageEnd};
 
 /// Wide enough for a sentence, narrow enough for a console.
@@ -38,6 +38,9 @@ pub(super) fn block(events: &[Event], paint: Paint) -> String {
         last_step(&mut out, events, paint);
     }
     wrong(&mut out, &record, paint);
+    if let Some(what_ifs) = &record.what_ifs {
+        paths::table(&mut out, what_ifs, paint);
+    }
     facts(&mut out, &record, paint);
     out
 }
@@ -115,9 +118,11 @@ fn wrong(out: &mut String, record: &Record, paint: Paint) {
         CaseStatus::Warned => 3,
         CaseStatus::Passed => 4,
     };
+    // The table of paths says all that their cases say.
     let (rungs, mut cases): (Vec<&CaseFacts>, Vec<&CaseFacts>) = record
         .cases
         .iter()
+        .filter(|facts| facts.stage != Stage::WhatIf)
         .partition(|facts| lines::is_rung_skipped(facts.stage, &facts.case));
     cases.sort_by_key(|c| rank(c.case.status));
     for facts in cases.iter().take(MOST_CASES) {
@@ -299,6 +304,19 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
     };
     let measured = measured.chain([all]).collect::<Vec<_>>();
     row("time", &wrapped(&measured.join(" · ")));
+    for (n, target) in record.availability.iter().enumerate() {
+        let said = availability::target(target, &record.outages);
+        row(if n == 0 { "downtime" } else { "" }, &wrapped(&said));
+    }
+    for outside in &record.outside_calls {
+        let said = format!(
+            "{} called an address outside in {}, at least {}: nobody answered",
+            outside.caller,
+            outside.stage,
+            count(outside.times, "time")
+        );
+        row("outside", &wrapped(&said));
+    }
     for outside in &record.outside_names {
         let times = if outside.times > 1 {
             format!(", {} times", outside.times)
@@ -322,6 +340,10 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
                 left.what, left.reason
             )),
         );
+    }
+    if let Some(taken_over) = &record.taken_over {
+        let run = one_line(&taken_over.run);
+        row("again", &wrapped(&format!("in the staging of run {run}")));
     }
     if let Some(kept) = &record.kept {
         let containers = kept
@@ -430,13 +452,14 @@ fn next(record: &Record) -> Option<String> {
         (Outcome::Passed, Mode::Rehearse, Rollback::Proved { .. }) => gate(),
         (Outcome::Passed, _, _) => None,
         (Outcome::Failed | Outcome::Invalid, _, _) => {
-            let container = record
+            let service = record
                 .kept
                 .as_ref()
-                .and_then(|kept| kept.containers.values().next());
-            match container {
-                Some(name) => Some(format!(
-                    "`docker exec -it {name} sh` looks inside; `rehearse sweep` removes it"
+                .and_then(|kept| kept.containers.keys().next());
+            let run = &record.run;
+            match service {
+                Some(service) => Some(format!(
+                    "`rehearse open {run} {service}` looks inside, `rehearse retry {run}` tries again, `rehearse down {run}` removes it"
                 )),
                 None => record.verdict.help.clone(),
             }

@@ -178,6 +178,7 @@ fn name(stage: Stage, emulator: &Emulator) -> String {
         | Stage::Isolate
         | Stage::Restore
         | Stage::Snapshot
+        | Stage::WhatIf
         | Stage::Rollback
         | Stage::Teardown => stage.name(),
     };

@@ -1,10 +1,11 @@
 //! Freezes volumes and container filesystems as one point, and starts the services again on branches of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::run::{Run, Snapshot, out_of_order, passed};
-use super::{Bad, fingerprint, schema, standing};
+use super::{Bad, fingerprint, schema, standing, takeover};
 use crate::engine::ChangedPath;
 use crate::event::{EventKind, Owner, Stage};
 use crate::staging::{Blueprint, Generation, OneShots, Staging, is_put_there};
@@ -36,7 +37,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         freeze_containers(run.staging()?, &before),
         prepare(run, "deploy", unchanged, &frozen, Owner::Staging)
     );
-    let (blueprints, mut next) = (blueprints?, next?);
+    let ((blueprints, written), mut next) = (blueprints?, next?);
     run.staging()?
         .remake_changed(&mut next.generation, &blueprints)
         .await?;
@@ -76,13 +77,14 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     if let Some(down) = standing::first_down(run, Stage::Snapshot).await? {
         return Err(Bad::new(Owner::Staging, format!("on the snapshot {down}")));
     }
-    run.snapshot = Some(Snapshot {
+    run.snapshot = Some(Arc::new(Snapshot {
         frozen,
         blueprints,
         fingerprints,
         schemas,
-    });
-    Ok(())
+        written,
+    }));
+    takeover::write_down(run).await
 }
 
 /// The containers of the baseline are not needed any more; what they wrote to volumes is frozen, and stays.
@@ -104,11 +106,14 @@ fn measured(run: &Run, what: &str, begun: Instant) {
     });
 }
 
+/// By service: what it wrote to its container's own filesystem.
+type Written = BTreeMap<String, BTreeSet<String>>;
+
 /// A container that changed its own filesystem becomes an image; one that did not is as good as its image.
 async fn freeze_containers(
     staging: &Staging,
     generation: &Generation,
-) -> Result<Vec<Blueprint>, Bad> {
+) -> Result<(Vec<Blueprint>, Written), Bad> {
     let ground = &staging.ground;
     let containers: Vec<&str> = generation
         .services
@@ -120,6 +125,18 @@ async fn freeze_containers(
         .engine
         .changed_paths(&containers, (&helper, &staging.agent_image), &ground.labels)
         .await?;
+    let written = generation
+        .services
+        .iter()
+        .zip(&changes)
+        .map(|(running, changes)| {
+            let service = &running.blueprint.service.name;
+            let trusts = ground.plan.trusted_by(service);
+            let lasting = lasting_changes(changes, &running.blueprint, trusts);
+            let paths = lasting.into_iter().map(|change| change.path.clone());
+            (service.clone(), paths.collect())
+        })
+        .collect();
     let services = generation.services.iter().zip(changes);
     let freezes = services.map(|(running, changes)| async move {
         let mut blueprint = running.blueprint.clone();
@@ -139,7 +156,8 @@ async fn freeze_containers(
         }
         Ok::<_, crate::engine::EngineError>(blueprint)
     });
-    Ok(futures_util::future::try_join_all(freezes).await?)
+    let blueprints = futures_util::future::try_join_all(freezes).await?;
+    Ok((blueprints, written))
 }
 
 /// Folders whose content lasts only as long as a system runs (Filesystem Hierarchy Standard 3.0, 3.15 and 3.18):
@@ -148,7 +166,7 @@ const FLEETING: [&str; 5] = ["/run", "/var/run", "/tmp", "/var/lock", "/dev"];
 
 /// The changes that a container made from its image alone would not have: not what is fleeting, not the mount points
 /// and files that are put into each new container anyway, not a folder that is only named because of what is in it.
-fn lasting_changes<'a>(
+pub(super) fn lasting_changes<'a>(
     changes: &'a [ChangedPath],
     blueprint: &Blueprint,
     trusts: bool,

@@ -69,9 +69,13 @@ pub(super) fn tests_at(run: &Run, when: When) -> Vec<Test> {
 
 /// Runs all tests of a moment, in listing order: a later test may look at what an earlier one did.
 pub(super) async fn run_tests(run: &Run, stage: Stage, when: When) -> Result<Shown, Bad> {
+    run_these(run, stage, &tests_at(run, when)).await
+}
+
+/// Runs these tests, in this order.
+pub(super) async fn run_these(run: &Run, stage: Stage, tests: &[Test]) -> Result<Shown, Bad> {
     let staging = run.staging()?;
     let generation = run.generation()?;
-    let tests = tests_at(run, when);
     let total = tests.len() as u64;
     // What came before is known by then, so that what comes now can be told from it.
     if matches!(stage, Stage::Verify | Stage::Rollback) {

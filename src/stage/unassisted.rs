@@ -1,6 +1,6 @@
 //! Whether the deploy needed anybody, or anything but the package: a suite of its own, from what was seen while it ran.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::run::{not_passed, passed};
 use super::step::LATE;
+use super::surrounded::Watched;
 use crate::event::{Case, CaseStatus, Event, EventKind, Stage};
 
 /// The suite's name.
@@ -41,8 +42,12 @@ pub(super) struct Deploy<'a> {
     pub manual: &'a [String],
     /// The package's digest, which was taken again after the last step.
     pub digest: &'a str,
+    /// What surrounded the steps.
+    pub watched: &'a Watched,
     /// `Err` where not every question for an outside name can have been heard.
     pub heard: Result<(), String>,
+    /// True where a call to an outside address is heard on this engine's networks.
+    pub hears_calls: bool,
 }
 
 /// One step as it was seen.
@@ -57,13 +62,22 @@ struct Seen {
 /// The suite.
 pub(super) fn cases(deploy: &Deploy<'_>) -> Vec<Case> {
     let steps = steps(deploy.events);
-    vec![
-        nobody_was_asked(&steps),
+    let calls = deploy
+        .hears_calls
+        .then(|| nothing_outside_was_called(deploy, &steps));
+    [
+        nobody_was_asked(&steps, deploy.watched),
         nobody_is_needed(deploy),
         nothing_outside_was_asked_for(deploy, &steps),
+    ]
+    .into_iter()
+    .chain(calls)
+    .chain([
+        nothing_else_was_used(deploy.watched),
         unchanged(deploy),
         in_time(deploy, &steps),
-    ]
+    ])
+    .collect()
 }
 
 fn steps(events: &[Event]) -> Vec<Seen> {
@@ -114,29 +128,62 @@ fn case(name: &str, found: Result<Option<String>, String>) -> Case {
     }
 }
 
-/// Input is closed, so a question is never answered; what the program writes shows that it asked.
-fn nobody_was_asked(steps: &[Seen]) -> Case {
+/// Input is at its end from the beginning, so a question is never answered. What the program writes shows that it asked,
+/// and where the platform notes it, so does that it read.
+fn nobody_was_asked(steps: &[Seen], watched: &Watched) -> Case {
     let says =
         |rule: &Option<Regex>, line: &str| rule.as_ref().is_some_and(|rule| rule.is_match(line));
     let asked = steps.iter().find_map(|step| {
         let last = step.lines.iter().rev().find(|line| !line.trim().is_empty());
         let asks = last.filter(|line| says(&ASKS, line));
         let misses = || step.lines.iter().find(|line| says(&MISSES, line));
-        let line = asks.or_else(misses)?;
-        Some(format!(
-            "step `{}` waits for a person: {}",
-            step.name,
-            line.trim()
-        ))
+        if let Some(line) = asks.or_else(misses) {
+            return Some(format!(
+                "step `{}` waits for a person: {}",
+                step.name,
+                line.trim()
+            ));
+        }
+        watched.reads.contains(&step.name).then(|| {
+            format!(
+                "step `{}` reads its input, where a person would have to answer (`< /dev/null` says that nobody has to)",
+                step.name
+            )
+        })
     });
     let runs = steps.iter().filter(|step| step.runs).count();
-    case(
-        "no step asks a person",
-        asked.map_or_else(
-            || Ok(Some(format!("{runs} steps ran without input and terminal"))),
-            Err,
-        ),
-    )
+    let mut figure = format!("{runs} steps ran without input and terminal");
+    if !watched.unseen.is_empty() {
+        let unseen = watched.unseen.len();
+        figure += &format!("; of {unseen} nobody can see whether they read their input");
+    }
+    case("no step asks a person", asked.map_or(Ok(Some(figure)), Err))
+}
+
+/// What differs here was given by us, and is held against nobody.
+fn nothing_else_was_used(watched: &Watched) -> Case {
+    const NAME: &str = "nothing but the package is used";
+    if !watched.deviations.is_empty() {
+        let found: Vec<&str> = watched.deviations.iter().map(String::as_str).collect();
+        let case = not_passed(
+            Stage::Deploy,
+            NAME,
+            CaseStatus::Error,
+            0.0,
+            found.join("; "),
+        );
+        return Case {
+            suite: SUITE.to_owned(),
+            ..case
+        };
+    }
+    let seen: Vec<&str> = watched.containers.values().map(String::as_str).collect();
+    let figure = if seen.is_empty() {
+        "no step ran a command".to_owned()
+    } else {
+        seen.join("; ")
+    };
+    case(NAME, Ok(Some(figure)))
 }
 
 /// Where the document hands something to a person, the package is not deployed unassisted, whatever its steps did.
@@ -193,6 +240,45 @@ fn nothing_outside_was_asked_for(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
         )
     });
     case(NAME, Ok(figure))
+}
+
+/// A program that knows an address asks for no name. What it called is not known, only that it looked for the way out.
+fn nothing_outside_was_called(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
+    let mut before = BTreeSet::new();
+    let mut theirs: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut others = BTreeSet::new();
+    for event in deploy.events {
+        let EventKind::OutsideCall { stage, caller } = &event.kind else {
+            continue;
+        };
+        if *stage < Stage::Deploy {
+            before.insert(caller.as_str());
+        } else if *stage == Stage::Deploy && !before.contains(caller.as_str()) {
+            let of_step =
+                caller == "bastion" || steps.iter().any(|step| step.runs && step.target == *caller);
+            if of_step {
+                *theirs.entry(caller).or_default() += 1;
+            } else {
+                others.insert(caller.as_str());
+            }
+        }
+    }
+    let said: Vec<String> = theirs
+        .iter()
+        .map(|(caller, times)| match times {
+            1 => format!("{caller} called an address outside"),
+            n => format!("{caller} called addresses outside, at least {n} times"),
+        })
+        .collect();
+    let found = match (said.is_empty(), others.is_empty()) {
+        (false, _) => Err(format!("{}: nobody answered", said.join("; "))),
+        (true, true) => Ok(None),
+        (true, false) => Ok(Some(format!(
+            "of the services, in which no step ran, these called one: {}",
+            others.into_iter().collect::<Vec<_>>().join(", ")
+        ))),
+    };
+    case("no step calls an address outside staging", found)
 }
 
 /// A package that changed ends the stage as invalid; where this case is written it was compared and is the same.
@@ -270,7 +356,9 @@ mod tests {
             limit: Duration::from_secs(60),
             manual: &[],
             digest: "sha256:00",
+            watched: &Watched::new(),
             heard: Ok(()),
+            hears_calls: true,
         };
         cases(&deploy).into_iter().map(|case| case.status).collect()
     }
@@ -318,6 +406,65 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_read_is_a_question_and_what_we_gave_too_much_is_nobodys_failure() {
+        let events = events(step("bastion", &["migrated"]));
+        let mut watched = Watched::new();
+        let cases_with = |watched: &Watched| {
+            cases(&Deploy {
+                events: &events,
+                took: Duration::from_secs(2),
+                limit: Duration::from_secs(60),
+                manual: &[],
+                digest: "sha256:00",
+                watched,
+                heard: Ok(()),
+                hears_calls: true,
+            })
+        };
+        watched.unseen.insert("app/roll".to_owned());
+        let told = cases_with(&watched)[0].clone();
+        assert_eq!(told.status, CaseStatus::Passed);
+        assert!(told.message.unwrap().contains("of 1 nobody can see"));
+        watched.reads.insert("app/roll".to_owned());
+        watched
+            .deviations
+            .insert("bastion: it has privileged".to_owned());
+        let told = cases_with(&watched);
+        assert_eq!(told[0].status, CaseStatus::Failed);
+        assert_eq!(told[4].status, CaseStatus::Error);
+    }
+
+    #[test]
+    fn a_call_to_an_address_is_held_against_steps_like_one_for_a_name() {
+        use CaseStatus::{Failed, Passed};
+        let call = |stage, caller: &str| EventKind::OutsideCall {
+            stage,
+            caller: caller.to_owned(),
+        };
+        let deploy = Stage::Deploy;
+        for (calls, target, status) in [
+            (vec![], "bastion", Passed),
+            (vec![call(deploy, "bastion")], "bastion", Failed),
+            (vec![call(deploy, "web")], "bastion", Passed),
+            (
+                vec![call(deploy, "web"), call(deploy, "web")],
+                "web",
+                Failed,
+            ),
+            (
+                vec![call(Stage::Baseline, "web"), call(deploy, "web")],
+                "web",
+                Passed,
+            ),
+            (vec![call(Stage::Verify, "bastion")], "bastion", Passed),
+        ] {
+            let mut kinds = calls;
+            kinds.extend(step(target, &[]));
+            assert_eq!(statuses(kinds)[3], status);
+        }
+    }
+
+    #[test]
     fn what_cannot_have_been_heard_is_an_error_and_a_step_that_overran_is_late() {
         let mut kinds = step("bastion", &[]);
         let late = not_passed(
@@ -338,10 +485,12 @@ mod tests {
             limit: Duration::from_secs(60),
             manual: &[],
             digest: "sha256:00",
+            watched: &Watched::new(),
             heard: Err("the agent is deaf".to_owned()),
+            hears_calls: false,
         };
         let cases = cases(&deploy);
         assert_eq!(cases[2].status, CaseStatus::Error);
-        assert_eq!(cases[4].status, CaseStatus::Failed);
+        assert_eq!(cases[5].status, CaseStatus::Failed);
     }
 }

@@ -9,6 +9,7 @@ mod bad;
 mod bastion;
 mod emulators;
 mod generation;
+mod kept;
 mod naming;
 mod network;
 mod ready;
@@ -26,6 +27,7 @@ pub use bad::Bad;
 pub use bastion::{Bastion, Ended, PACKAGE_FOLDER};
 pub use emulators::Emulators;
 pub use generation::{Generation, OneShots};
+pub use kept::KeptPlace;
 pub use naming::Names;
 pub use network::StagingNetwork;
 pub use ready::{StartError, Why};
@@ -82,6 +84,20 @@ impl Ground {
             labels: self.labels.part(part),
             names: self.names.part(part),
             ..self.clone()
+        }
+    }
+
+    /// For a path of a what-if: a part of the run that has its own network, and so its own addresses, questions and
+    /// kills. What happens there is told to `recorder`.
+    pub fn path(&self, part: &str, plan: Arc<Plan>, recorder: Arc<Recorder>) -> Self {
+        Self {
+            plan,
+            recorder,
+            stage: Arc::new(Mutex::new(Stage::Snapshot)),
+            addresses: Arc::default(),
+            refused: watch::Sender::new(Vec::new()),
+            killed: Arc::default(),
+            ..self.part(part)
         }
     }
 

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use futures_util::StreamExt;
 use tokio::task::JoinHandle;
 
-use super::{AgentLink, Emulators, Ground};
-use crate::agent::protocol::RefusedName;
+use super::{AgentLink, Emulators, Ground, Names};
+use crate::agent::protocol::{CalledOut, RefusedName};
 use crate::engine::{Attach, ContainerSpec, EngineError};
 use crate::event::EventKind;
 use crate::plan::model::Stack;
@@ -14,6 +14,16 @@ use crate::state::agent;
 
 /// The network's agent has these names on it; no service may take them.
 const AGENT_NAME: &str = "rehearse-agent";
+
+/// What a run's network is called.
+pub(super) fn network_of(names: &Names) -> String {
+    names.of("net")
+}
+
+/// What the container of a run's agent is called.
+pub(super) fn agent_of(names: &Names) -> String {
+    names.of("agent")
+}
 
 /// An isolated network with its agent at work.
 pub struct StagingNetwork {
@@ -48,12 +58,12 @@ impl StagingNetwork {
         agent_image: &str,
         host_reachable: bool,
     ) -> Result<Self, EngineError> {
-        let name = ground.names.of("net");
+        let name = network_of(&ground.names);
         ground
             .engine
             .create_isolated_network(&name, &ground.labels, &ground.facts, host_reachable)
             .await?;
-        let container = ground.names.of("agent");
+        let container = agent_of(&ground.names);
         let attach = Attach::Network {
             name: name.clone(),
             aliases: vec![AGENT_NAME.to_owned()],
@@ -63,6 +73,7 @@ impl StagingNetwork {
         };
         let mut spec = ContainerSpec::new(&container, agent_image, attach);
         spec.command = Some(agent(&["serve"]));
+        spec.hears_the_wire = true;
         ground
             .engine
             .create_container(&spec, &ground.labels)
@@ -91,11 +102,18 @@ impl StagingNetwork {
     }
 }
 
-/// Each outside name that somebody in staging asks for becomes an event.
+/// Each outside name that somebody in staging asks for, and each call to an outside address, becomes an event.
 async fn follow_names(ground: Ground, container: String) {
     let lines = ground.engine.follow_stdout(&container);
     let mut lines = std::pin::pin!(lines);
     while let Some(Ok(line)) = lines.next().await {
+        if let Ok(called) = serde_json::from_str::<CalledOut>(&line) {
+            ground.recorder.emit(EventKind::OutsideCall {
+                stage: ground.current_stage(),
+                caller: whose(&ground, called.caller),
+            });
+            continue;
+        }
         let Ok(refused) = serde_json::from_str::<RefusedName>(&line) else {
             continue;
         };
@@ -114,19 +132,23 @@ async fn follow_names(ground: Ground, container: String) {
         if is_of_stack(&ground.plan.stack, &refused.name) {
             continue;
         }
-        let asker = ground
-            .addresses
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .get(&refused.asker)
-            .cloned()
-            .unwrap_or_else(|| refused.asker.to_string());
         ground.recorder.emit(EventKind::OutsideName {
             stage: ground.current_stage(),
+            asker: whose(&ground, refused.asker),
             name: refused.name,
-            asker,
         });
     }
+}
+
+/// The service or container that has an address, else the address.
+fn whose(ground: &Ground, address: IpAddr) -> String {
+    ground
+        .addresses
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .get(&address)
+        .cloned()
+        .unwrap_or_else(|| address.to_string())
 }
 
 fn is_of_stack(stack: &Stack, name: &str) -> bool {

@@ -134,10 +134,12 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
                 });
             }
             EventKind::RunStarted { .. }
+            | EventKind::TakenOver { .. }
             | EventKind::StageStarted { .. }
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }
             | EventKind::ArtefactDigested(_)
+            | EventKind::Runbook { .. }
             | EventKind::PackageOpened { .. }
             | EventKind::EngineFound { .. }
             | EventKind::Base { .. }
@@ -151,6 +153,13 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
             | EventKind::EmulatorRequest { .. }
+            | EventKind::OutsideCall { .. }
+            | EventKind::Unavailable(_)
+            | EventKind::Availability(_)
+            | EventKind::PathsPlanned { .. }
+            | EventKind::PathStarted { .. }
+            | EventKind::OnPath { .. }
+            | EventKind::PathEnded { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

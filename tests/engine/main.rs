@@ -3,6 +3,7 @@
 //! A machine without an engine fails these tests with the remedy; nothing is skipped. The first test that needs it
 //! makes what is missing (`rehearse demo --prepare`).
 
+mod availability;
 mod backup;
 mod bases;
 mod chinook;
@@ -13,11 +14,15 @@ mod emulators;
 mod exit_codes;
 mod handoff;
 mod history;
+mod hostile;
 mod isolation;
 mod junit;
+mod kept;
 mod manifest;
 mod manifest_mariadb;
 mod mariadb;
+mod overrides;
+mod packages;
 mod postgres_dumps;
 mod postgres_physical;
 mod postgres_source;
@@ -33,4 +38,5 @@ mod stages;
 mod staging;
 mod trouble;
 mod unassisted;
+mod whatif;
 mod workshop;

@@ -110,7 +110,7 @@ fn http(f: &mut Fields<'_>, hints: &Hints, p: &mut Problems) -> (Expect, bool) {
     (Expect::Http(expect), asserts)
 }
 
-fn status(node: &Arc<Node>, p: &mut Problems) -> Option<u16> {
+pub(super) fn status(node: &Arc<Node>, p: &mut Problems) -> Option<u16> {
     let status = number::<u16>(node, p)?;
     if (100..=599).contains(&status) {
         return Some(status);

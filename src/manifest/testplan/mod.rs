@@ -1,5 +1,6 @@
 //! The test plan.
 
+mod availability;
 mod emulator;
 mod expect;
 mod probe;
@@ -15,6 +16,7 @@ use crate::manifest::paths;
 use crate::manifest::place::{At, Place};
 use crate::manifest::problem::Problems;
 use crate::manifest::tree::{Kind, Node};
+pub use availability::TargetEntry;
 pub(crate) use probe::Probed;
 
 /// What a step of a package waits for: `http`, `tcp` or `sql`, written as in a test plan.
@@ -46,6 +48,8 @@ pub struct TestPlan {
     pub name: String,
     /// In listing order.
     pub tests: Vec<TestEntry>,
+    /// What is asked again and again during the deploy.
+    pub availability: Vec<TargetEntry>,
 }
 
 /// A test as written.
@@ -98,6 +102,7 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
             some(node, p, |node, p| test(node, &dir, p))
         })
         .unwrap_or_default();
+    let availability = f.opt("availability", p, availability::decode);
     f.finish(p);
     for (index, entry) in tests.iter().enumerate() {
         let earlier = tests
@@ -121,6 +126,7 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
         file: file.to_path_buf(),
         name: name.map(|at| at.value).unwrap_or_default(),
         tests,
+        availability: availability.unwrap_or_default(),
     })
 }
 
