@@ -30,6 +30,9 @@ pub enum Stage {
     Deploy,
     /// The test plan after the deploy.
     Verify,
+    /// Other ways that the deploy could go, each from the same snapshot.
+    #[serde(rename = "what-if")]
+    WhatIf,
     /// Back to the snapshot, proved by tests and fingerprints.
     Rollback,
     /// Removes everything this run made, or keeps it with an expiry.
@@ -38,7 +41,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Preflight,
         Self::Provision,
         Self::Isolate,
@@ -47,6 +50,7 @@ impl Stage {
         Self::Snapshot,
         Self::Deploy,
         Self::Verify,
+        Self::WhatIf,
         Self::Rollback,
         Self::Teardown,
     ];
@@ -62,6 +66,7 @@ impl Stage {
             Self::Snapshot => "snapshot",
             Self::Deploy => "deploy",
             Self::Verify => "verify",
+            Self::WhatIf => "what-if",
             Self::Rollback => "rollback",
             Self::Teardown => "teardown",
         }
@@ -217,6 +222,61 @@ pub enum Output {
     Stderr,
 }
 
+/// How something came to an emulator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exchange {
+    /// A request without TLS.
+    #[default]
+    Http,
+    /// A request with TLS.
+    Https,
+    /// A mail.
+    Smtp,
+    /// A connection to a blackhole.
+    Tcp,
+    /// A handshake of TLS that failed.
+    Tls,
+}
+
+impl Exchange {
+    /// The name used in output and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Smtp => "smtp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+/// A piece of a runbook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "part", rename_all = "kebab-case")]
+pub enum Part {
+    /// What a person reads, as it is written, without comments.
+    Prose {
+        /// Lines of Markdown.
+        text: String,
+    },
+    /// A block that is a step.
+    Step {
+        /// Its name.
+        step: String,
+        /// True for a step of the way back.
+        rollback: bool,
+    },
+    /// A block that is shown, and not run: it is in no language that is.
+    Shown {
+        /// The first word behind its fence; may be empty.
+        language: String,
+        /// What is in it.
+        text: String,
+    },
+}
+
 /// A file that a run depends on, as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artefact {
@@ -266,6 +326,40 @@ pub struct Availability {
     pub longest_seconds: f64,
     /// The slowest good answer, in seconds.
     pub slowest_seconds: f64,
+}
+
+/// A path of a what-if that is to be tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathPlanned {
+    /// Its name, unique in the run.
+    pub path: String,
+    /// The what-if that it is part of: `rollback`, `rerun`, `interrupt`, `order`, `subset`, `again`.
+    pub what_if: String,
+    /// True where its outcome is told, and does not decide the verdict.
+    pub advisory: bool,
+}
+
+/// How a path ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathOutcome {
+    /// It ended as it has to.
+    Passed,
+    /// It did not: the package is at fault.
+    Failed,
+    /// That could not be seen.
+    Invalid,
+}
+
+impl PathOutcome {
+    /// The name used in output and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Invalid => "invalid",
+        }
+    }
 }
 
 /// What happened.
@@ -323,7 +417,7 @@ pub enum EventKind {
         files: u64,
         /// Their bytes.
         bytes: u64,
-        /// `deploy.yaml`, `DEPLOY.md` or `deploy.sh`.
+        /// `deploy.yaml`, `DEPLOY.md`, `deploy.sh` or `compose.yaml`.
         shape: String,
         /// The components in the order in which they will be deployed.
         components: Vec<String>,
@@ -333,6 +427,13 @@ pub enum EventKind {
         /// What its document asks a person to do: such a run is assisted.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         manual: Vec<String>,
+    },
+    /// The document of a runbook, in its order.
+    Runbook {
+        /// The component whose steps it holds.
+        component: String,
+        /// What it says.
+        parts: Vec<Part>,
     },
     /// The engine answered.
     EngineFound {
@@ -455,6 +556,27 @@ pub enum EventKind {
         /// The asking service or container, where its address is known.
         asker: String,
     },
+    /// An emulator was asked for something.
+    EmulatorRequest {
+        /// The stage in which it was asked.
+        stage: Stage,
+        /// The emulator.
+        emulator: String,
+        /// The asking service or container, where its address is known.
+        asker: String,
+        /// How it came.
+        kind: Exchange,
+        /// `POST /charge`, `mail from a to b: subject`.
+        summary: String,
+        /// False where no route fitted, or somebody was written to who may not be.
+        matched: bool,
+        /// The status of the answer, of HTTP.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// The beginning of its headers and body.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
     /// Somebody called an address outside staging without asking for a name; nobody answered.
     OutsideCall {
         /// The stage in which it called.
@@ -466,6 +588,43 @@ pub enum EventKind {
     Unavailable(Outage),
     /// How an `availability` target stood the deploy.
     Availability(Availability),
+    /// The what-ifs that the run is asked to try after the deploy: without an end of each, and of their stage, it is not
+    /// passed.
+    PathsPlanned {
+        /// In the order in which they begin.
+        paths: Vec<PathPlanned>,
+        /// Orders of the components that are not tried, because they are more than asked for.
+        orders_left_out: u64,
+        /// What orders were sampled with.
+        seed: u64,
+    },
+    /// A path of a what-if began, on a branch and a network of its own.
+    PathStarted {
+        /// Its name.
+        path: String,
+    },
+    /// Something happened on a path. It is no part of the deploy that is judged, and nothing that reads events may take it
+    /// for one: that is why it is wrapped.
+    OnPath {
+        /// The path's name.
+        path: String,
+        /// What happened there.
+        happened: Box<EventKind>,
+    },
+    /// A path ended, and its branch and network are gone.
+    PathEnded {
+        /// Its name.
+        path: String,
+        /// How.
+        outcome: PathOutcome,
+        /// One sentence: of a path that did not pass, why; of one that did, what was learnt.
+        reason: Option<String>,
+        /// Seconds from its start to its end.
+        seconds: f64,
+        /// What its branch had written, in bytes on disk; `None` where it was not measured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<u64>,
+    },
     /// What the snapshot looks like, or what stands there after rollback.
     Fingerprint {
         /// `snapshot` or `rollback`.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::check::availability::{Tally, Target};
-use crate::check::model::{Observation, Probe, Unseen};
+use crate::check::model::{Observation, Probe, Received, Unseen};
+use crate::plan::model::Route;
 
 /// One question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -192,6 +193,65 @@ pub struct RefusedName {
     pub kind: String,
     /// The asking container's address.
     pub asker: IpAddr,
+}
+
+/// What an emulator does: the file that is put into its container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Emulation {
+    /// Answers HTTP.
+    Http {
+        /// Ports without TLS.
+        ports: Vec<u16>,
+        /// Ports with TLS.
+        tls: Vec<u16>,
+        /// Certificates and key in PEM, where there are ports with TLS.
+        identity: Option<Identity>,
+        /// The first that fits answers. Files are those of the container.
+        routes: Vec<Route>,
+    },
+    /// Takes mail.
+    Smtp {
+        /// TCP ports.
+        ports: Vec<u16>,
+        /// How it calls itself.
+        host: String,
+        /// Who may be written to.
+        accept: Vec<String>,
+    },
+    /// Lets connections hang.
+    Blackhole {
+        /// TCP ports.
+        ports: Vec<u16>,
+    },
+}
+
+/// What a server of TLS shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its certificate and those above it, in PEM.
+    pub certificates: String,
+    /// Its key, in PEM.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Identity {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
+/// A line on the standard output of `agent emulate`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmulatorLine {
+    /// It listens; the first line.
+    Listening,
+    /// It was asked by SIGUSR1 for how far it has come: everything that was answered before stands above. From 1.
+    Marked(u64),
+    /// It received something, written before it is answered.
+    Received(Box<Received>),
 }
 
 /// A line on the standard output of `agent serve`: somebody looked for the way out of the network, and there is none.

@@ -51,7 +51,8 @@ impl Target {
                 Observation::Tcp { .. }
                 | Observation::Sql { .. }
                 | Observation::Exec { .. }
-                | Observation::File(_),
+                | Observation::File(_)
+                | Observation::Emulator(_),
             ) => Answered::Up,
             Err(Unseen::Unanswered(why)) => Answered::Down(why.clone()),
             Err(Unseen::Undetermined(why)) => Answered::Unknown(why.clone()),

@@ -6,6 +6,7 @@
 
 pub mod availability;
 pub mod config;
+mod emulator;
 mod exec;
 mod file;
 mod findings;

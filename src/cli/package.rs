@@ -10,7 +10,7 @@ use super::{USAGE, say};
 use crate::manifest::{PackageManifest, load_package};
 use crate::package::{OpenLimits, OpenedPackage, open};
 use crate::plan::advice::{Advice, advise};
-use crate::plan::model::Action;
+use crate::plan::model::{Action, Shape};
 
 /// Look at a package without an engine: what it would do, what to mend in it, its digest.
 #[derive(Debug, Args)]
@@ -106,6 +106,7 @@ fn lint(package: &Path, deny_warnings: bool, format: Form) -> Result<ExitCode, E
             help: "write one, so that a file that was lost or added on the way is refused: `find . -type f ! -name SHA256SUMS | xargs sha256sum > SHA256SUMS`",
         });
     }
+    advice.extend(beside(&opened, &manifest));
     match format {
         Form::Json => say::line(document(package, &opened, &manifest, &advice)),
         Form::Human => show(package, &opened, &manifest, &advice),
@@ -115,6 +116,33 @@ fn lint(package: &Path, deny_warnings: bool, format: Form) -> Result<ExitCode, E
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Files that look as if they counted, and do not.
+fn beside(opened: &OpenedPackage, manifest: &PackageManifest) -> Vec<Advice> {
+    let has = |name: &str| opened.listing.iter().any(|file| file.path == name);
+    let counts = manifest.shape.file();
+    let mut advice: Vec<Advice> = Shape::ALL
+        .into_iter()
+        .map(Shape::file)
+        .filter(|file| *file != counts && has(file))
+        .map(|file| Advice {
+            location: None,
+            text: format!(
+                "the package has a `{file}` beside its `{counts}`, and only `{counts}` counts"
+            ),
+            help: "take the other one out, or call it otherwise if a step uses it",
+        })
+        .collect();
+    if manifest.shape == Shape::Manifest && manifest.rollback.is_empty() && has("rollback.sh") {
+        advice.push(Advice {
+            location: None,
+            text: "the package has a `rollback.sh`, and its `deploy.yaml` does not say that it is the way back"
+                .to_owned(),
+            help: "add `rollback: { steps: [{ name: go back, run: sh ./rollback.sh }] }`",
+        });
+    }
+    advice
 }
 
 fn show(package: &Path, opened: &OpenedPackage, manifest: &PackageManifest, advice: &[Advice]) {
@@ -194,6 +222,7 @@ fn doing(action: &Action) -> String {
         Action::Image { service, .. } => format!("a new image for {service}"),
         Action::Env { service, .. } => format!("variables of {service}"),
         Action::Files { service, .. } => format!("files for {service}"),
+        Action::Override(changes) => format!("recreates {}", changes.service),
         Action::Restart { service } => format!("restarts {service}"),
         Action::Wait { .. } => "waits".to_owned(),
     }

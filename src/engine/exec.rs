@@ -183,6 +183,13 @@ impl Engine {
         let stdout = out.finish(|text| emit(Output::Stdout, text));
         let stderr = err.finish(|text| emit(Output::Stderr, text));
         let ended = self.docker.inspect_exec(&id).await.doing(operation)?;
+        let has_terminal = ended.process_config.and_then(|config| config.tty);
+        if ended.open_stdin == Some(true) || has_terminal == Some(true) {
+            return Err(EngineError::new(
+                operation(),
+                "the engine gave it an input or a terminal, and nobody asked for one",
+            ));
+        }
         match ended.exit_code {
             Some(exit_code) => Ok(ExecOutcome {
                 exit_code,

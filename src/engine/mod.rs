@@ -20,6 +20,7 @@ mod network;
 mod once;
 mod ready;
 mod spec;
+mod surroundings;
 mod sweep;
 mod volume;
 
@@ -36,5 +37,6 @@ pub use labels::{BASE_RUN, Labels, OwnerId, Purpose, REHEARSAL, RUN, is_dead};
 pub use network::NetworkFacts;
 pub use ready::NotReady;
 pub use spec::{Attach, ContainerSpec, HostNetwork, VolumeAt};
+pub use surroundings::{MountSeen, Surroundings};
 pub use sweep::{Resource, Swept, live_runs};
 pub use volume::VolumeFacts;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::manifest::decode::{Fields, duration_or_zero, some, string, text};
+use crate::manifest::decode::{Fields, duration, duration_or_zero, some, string, text};
 use crate::manifest::place::At;
 use crate::manifest::problem::Problems;
 use crate::manifest::tree::Node;
@@ -18,6 +18,8 @@ pub struct DeclaresEntry {
     pub max_downtime: Option<At<Duration>>,
     /// The longest that a table may be locked.
     pub max_lock: Option<At<Duration>>,
+    /// The longest that its own way back may take.
+    pub max_rollback: Option<At<Duration>>,
 }
 
 impl DeclaresEntry {
@@ -27,6 +29,7 @@ impl DeclaresEntry {
             config: self.config.iter().map(|key| key.value.clone()).collect(),
             max_downtime: self.max_downtime.as_ref().map(|at| at.value),
             max_lock: self.max_lock.as_ref().map(|at| at.value),
+            max_rollback: self.max_rollback.as_ref().map(|at| at.value),
         }
     }
 }
@@ -45,12 +48,16 @@ pub(super) fn decode(node: &Arc<Node>, p: &mut Problems) -> Option<(Vec<String>,
             .unwrap_or_default(),
         max_downtime: f.opt("max_downtime", p, limit),
         max_lock: f.opt("max_lock", p, limit),
+        max_rollback: f.opt("max_rollback", p, |node, p| {
+            let value = duration(node, p)?;
+            Some(At::new(value, node.head().clone()))
+        }),
     };
     if !f.has_keys() {
         p.push(
             f.place
                 .problem("`declares` declares nothing")
-                .help("write `schema`, `config`, `max_downtime` or `max_lock`, or take it out"),
+                .help("write `schema`, `config`, `max_downtime`, `max_lock` or `max_rollback`, or take it out"),
         );
     }
     f.finish(p);

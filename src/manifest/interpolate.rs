@@ -66,7 +66,7 @@ fn unset(name: &str) -> Fault {
     Fault {
         message: format!("the variable `{name}` has no value"),
         help: format!(
-            "set it in the `.env` file beside the stack, or write `${{{name}:-default}}`; the caller's environment is never used"
+            "set it in the `.env` file beside this file, or write `${{{name}:-default}}`; the caller's environment is never used"
         ),
     }
 }
@@ -116,7 +116,7 @@ fn braced(inner: &str, vars: &Vars) -> Result<String, Fault> {
         } else {
             format!("the variable `{name}` is required: {message}")
         },
-        help: "set it in the `.env` file beside the stack".to_owned(),
+        help: "set it in the `.env` file beside this file".to_owned(),
     };
     if tail.is_empty() {
         value.cloned().ok_or_else(|| unset(name))

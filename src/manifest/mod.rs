@@ -5,7 +5,8 @@
 
 pub mod check;
 pub(crate) mod declares;
-mod decode;
+pub(crate) mod decode;
+pub mod emulators;
 mod environment;
 pub(crate) mod interpolate;
 pub mod load;
@@ -25,6 +26,7 @@ pub(crate) mod suggest;
 pub mod testplan;
 pub(crate) mod tree;
 pub(crate) mod units;
+mod what_if;
 
 pub use check::{Checked, check, check_package};
 pub use load::{Loaded, load};

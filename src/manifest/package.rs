@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::event::Part;
 use crate::manifest::declares::{self, DeclaresEntry};
 use crate::manifest::decode::{Fields, some, string, text};
 use crate::manifest::load::{self, read};
@@ -12,6 +13,7 @@ use crate::manifest::paths::{self, Stray};
 use crate::manifest::place::{At, Place};
 use crate::manifest::problem::Problems;
 use crate::manifest::runbook;
+use crate::manifest::stack;
 use crate::manifest::step;
 use crate::manifest::suggest;
 use crate::manifest::tree::Node;
@@ -37,10 +39,14 @@ pub struct PackageManifest {
     pub rollback: Vec<StepEntry>,
     /// What its document asks a person to do.
     pub manual: Vec<At<String>>,
+    /// What its document says between its steps.
+    pub document: Vec<Part>,
     /// Schema objects that it says it changes.
     pub declares_schema: Vec<String>,
     /// What else it declares.
     pub declares: DeclaresEntry,
+    /// What it says that its own way back leaves behind.
+    pub rollback_leaves: Vec<String>,
 }
 
 /// A component as written.
@@ -98,8 +104,7 @@ pub enum Among {
 /// Everything that is wrong in the package.
 pub fn load_package(root: &Path, shown_as: &Path) -> Result<PackageManifest, Problems> {
     let mut p = Problems::new();
-    let shapes = [Shape::Manifest, Shape::Runbook, Shape::Script];
-    let Some(shape) = shapes
+    let Some(shape) = Shape::ALL
         .into_iter()
         .find(|shape| root.join(shape.file()).exists())
     else {
@@ -116,6 +121,8 @@ pub fn load_package(root: &Path, shown_as: &Path) -> Result<PackageManifest, Pro
         Shape::Manifest => load::tree(&source, &mut p).and_then(|tree| decode(&tree, root, &mut p)),
         Shape::Runbook => Some(runbook::decode(&source, root, &stem(shown_as), &mut p)),
         Shape::Script => Some(runbook::script(&source, root, &stem(shown_as))),
+        Shape::Compose => load::tree(&source, &mut p)
+            .and_then(|tree| stack::overrides(&tree, &source, root, &stem(shown_as), &mut p)),
     };
     p.or(manifest)
 }
@@ -124,12 +131,12 @@ fn no_shape(root: &Path, shown_as: &Path) -> crate::manifest::problem::Problem {
     let near = std::fs::read_dir(root).ok().and_then(|entries| {
         entries.flatten().find_map(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
-            suggest::nearest(&name, ["deploy.yaml", "DEPLOY.md", "deploy.sh"])
+            suggest::nearest(&name, Shape::ALL.map(Shape::file))
                 .map(|wanted| format!("is `{name}` meant to be `{wanted}`?"))
         })
     });
     Place::unread(shown_as)
-        .problem("the package does not say what to do: it has no `deploy.yaml`, no `DEPLOY.md` and no `deploy.sh`")
+        .problem("the package does not say what to do: it has no `deploy.yaml`, no `DEPLOY.md`, no `deploy.sh` and no `compose.yaml`")
         .help(near.unwrap_or_else(|| "one of them must lie at its top".to_owned()))
 }
 
@@ -157,13 +164,22 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
     let rollback = f.opt("rollback", p, |node, p| {
         let mut f = Fields::of(node, "`rollback`", p)?;
         let steps = f.req("steps", p, |node, p| steps(node, root, p));
+        let leaves = f.opt("leaves", p, |node, p| some(node, p, leaves));
         f.finish(p);
-        steps
+        Some((steps.unwrap_or_default(), leaves.unwrap_or_default()))
     });
+    let (rollback, rollback_leaves) = rollback.unwrap_or_default();
     let declares = f.opt("declares", p, declares::decode);
     f.finish(p);
     let components = ordered(components.unwrap_or_default(), p);
     let (declares_schema, declares) = declares.unwrap_or_default();
+    if let (Some(most), true) = (&declares.max_rollback, rollback.is_empty()) {
+        p.push(
+            most.place
+                .problem("`max_rollback` of a package that has no `rollback`")
+                .help("add `rollback:` with its steps, or remove it"),
+        );
+    }
     let manifest = PackageManifest {
         name: name?.value,
         version,
@@ -171,13 +187,34 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
         parameters: parameters.unwrap_or_default(),
         secrets: secrets.unwrap_or_default(),
         components,
-        rollback: rollback.unwrap_or_default(),
+        rollback,
         manual: Vec::new(),
+        document: Vec::new(),
         declares_schema,
         declares,
+        rollback_leaves,
     };
     declared(&manifest, p);
     Some(manifest)
+}
+
+/// A kind and a name: `table notes`, `file /etc/app.conf`.
+fn leaves(node: &Arc<Node>, p: &mut Problems) -> Option<String> {
+    const KINDS: [&str; 7] = [
+        "table", "column", "sequence", "file", "volume", "image", "variable",
+    ];
+    let written = text(node, p)?;
+    let kind = written.value.split_whitespace().next().unwrap_or_default();
+    if KINDS.contains(&kind) && written.value.split_whitespace().nth(1).is_some() {
+        return Some(written.value);
+    }
+    p.push(
+        written
+            .place
+            .problem(format!("`{}` names nothing that a rollback could leave", written.value))
+            .help("write its kind and its name: `table notes`, `column orders.note`, `sequence notes_id_seq`, `file /etc/app.conf`, `volume uploads`, `image app`, `variable FEATURE of app`"),
+    );
+    None
 }
 
 /// Whatever steps use by name is declared, once.

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Parser, Tag, TagEnd};
 
+use crate::event::Part;
 use crate::manifest::package::{ComponentEntry, PackageManifest, StepEntry};
 use crate::manifest::place::{At, Place, Source};
 use crate::manifest::problem::{Problems, printable};
@@ -18,6 +19,8 @@ use crate::plan::model::{Action, Shape, Step};
 const SHELLS: [&str; 3] = ["sh", "bash", "shell"];
 /// What a fence may say after its language.
 const KEYS: [&str; 5] = ["name", "service", "target", "user", "timeout"];
+/// The word that makes a block a part of the way back.
+const ROLLBACK: &str = "rollback";
 
 /// What a fence's info string says.
 struct Info {
@@ -26,6 +29,16 @@ struct Info {
     service: Option<At<String>>,
     user: Option<String>,
     timeout: Duration,
+    rollback: bool,
+}
+
+/// A code block that is being read.
+struct Block {
+    /// `None` where it is not run.
+    info: Option<Info>,
+    language: String,
+    place: Place,
+    text: String,
 }
 
 /// Reads `DEPLOY.md`.
@@ -36,31 +49,71 @@ pub(crate) fn decode(
     p: &mut Problems,
 ) -> PackageManifest {
     let mut steps: Vec<StepEntry> = Vec::new();
+    let mut rollback: Vec<StepEntry> = Vec::new();
+    let mut document = Vec::new();
     let mut heading = String::new();
     let mut in_heading = false;
-    let mut block: Option<(Info, Place, String)> = None;
+    // The level of the heading below which everything is about the way back.
+    let mut back: Option<HeadingLevel> = None;
+    let mut block: Option<Block> = None;
     let mut manual = Vec::new();
+    let mut read_to = 0;
     for (event, range) in Parser::new(&source.text).into_offset_iter() {
         match event {
-            Event::Start(Tag::Heading { .. }) => {
+            Event::Start(Tag::Heading { level, .. }) => {
                 heading.clear();
                 in_heading = true;
+                back = back.filter(|above| level > *above);
             }
-            Event::End(TagEnd::Heading(_)) => in_heading = false,
+            Event::End(TagEnd::Heading(level)) => {
+                in_heading = false;
+                if back.is_none() && is_about_the_way_back(&heading) {
+                    back = Some(level);
+                }
+            }
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
+                prose(&mut document, source.text.get(read_to..range.start));
+                read_to = range.end;
                 let fence = source.text.get(range.start..).unwrap_or_default();
                 let end = range.start + fence.find('\n').unwrap_or(fence.len());
                 let place = Place::of_range(source, range.start, end);
-                block = read_info(&info, &place, p).map(|info| (info, place, String::new()));
+                block = Some(Block {
+                    info: read_info(&info, &place, p),
+                    language: info
+                        .split_whitespace()
+                        .next()
+                        .unwrap_or_default()
+                        .to_owned(),
+                    place,
+                    text: String::new(),
+                });
             }
             Event::End(TagEnd::CodeBlock) => {
-                if let Some((info, place, script)) = block.take() {
-                    add(&mut steps, info, place, script, &heading, p);
+                let Some(Block {
+                    info,
+                    language,
+                    place,
+                    text,
+                }) = block.take()
+                else {
+                    continue;
+                };
+                let Some(info) = info else {
+                    document.push(Part::Shown { language, text });
+                    continue;
+                };
+                let is_back = info.rollback || back.is_some();
+                let list = if is_back { &mut rollback } else { &mut steps };
+                if let Some(step) = add(list, info, place, text, &heading, p) {
+                    document.push(Part::Step {
+                        step,
+                        rollback: is_back,
+                    });
                 }
             }
             Event::Text(text) => {
-                if let Some((.., script)) = &mut block {
-                    script.push_str(&text);
+                if let Some(block) = &mut block {
+                    block.text.push_str(&text);
                 } else if in_heading {
                     heading.push_str(&text);
                 }
@@ -73,6 +126,7 @@ pub(crate) fn decode(
             _ => {}
         }
     }
+    prose(&mut document, source.text.get(read_to..));
     if steps.is_empty() {
         p.push(
             Place::top(source)
@@ -80,10 +134,54 @@ pub(crate) fn decode(
                 .help("its steps are the fenced code blocks marked `sh`, `bash` or `shell`"),
         );
     }
+    let mut made = manifest(Shape::Runbook, name, steps, root, source);
+    if let (Some(own), Some(script)) = (rollback.first(), made.rollback.first()) {
+        p.push(
+            own.place
+                .problem(format!(
+                    "the runbook says how to go back, and there is a `{}`",
+                    script.step.name
+                ))
+                .help("keep one of them, so that it is clear which is the way back"),
+        );
+    }
+    made.rollback.extend(rollback);
     PackageManifest {
         manual,
-        ..manifest(Shape::Runbook, name, steps, root, source)
+        document,
+        ..made
     }
+}
+
+/// What is written between two blocks. Comments are for the author.
+fn prose(document: &mut Vec<Part>, written: Option<&str>) {
+    let mut rest = written.unwrap_or_default();
+    let mut text = String::new();
+    while let Some((before, comment)) = rest.split_once("<!--") {
+        text.push_str(before);
+        rest = comment.split_once("-->").map_or("", |(_, after)| after);
+    }
+    text.push_str(rest);
+    // The signs of a quotation stand before the fence in it.
+    let mut text = text.trim_end();
+    while let Some(before) = text.strip_suffix("\n>") {
+        text = before.trim_end();
+    }
+    let text = text.trim_start();
+    if !text.is_empty() {
+        document.push(Part::Prose {
+            text: text.to_owned(),
+        });
+    }
+}
+
+/// `## Rollback`, `## 5. Rolling back`, `### Roll back the schema`.
+fn is_about_the_way_back(heading: &str) -> bool {
+    let words = heading.trim_start_matches(|c: char| !c.is_alphabetic());
+    let words = words.to_lowercase();
+    ["rollback", "roll back", "roll-back", "rolling back"]
+        .iter()
+        .any(|start| words.starts_with(start))
 }
 
 /// `<!-- rehearse:manual tell the warehouse -->`: what a person is asked to do, where nothing else can do it.
@@ -108,7 +206,7 @@ pub(crate) fn script(source: &Arc<Source>, root: &Path, name: &str) -> PackageMa
     manifest(Shape::Script, name, vec![step], root, source)
 }
 
-fn manifest(
+pub(crate) fn manifest(
     shape: Shape,
     name: &str,
     steps: Vec<StepEntry>,
@@ -137,8 +235,10 @@ fn manifest(
         }],
         rollback: rollback.into_iter().collect(),
         manual: Vec::new(),
+        document: Vec::new(),
         declares_schema: Vec::new(),
         declares: Default::default(),
+        rollback_leaves: Vec::new(),
     }
 }
 
@@ -188,12 +288,17 @@ fn read_info(info: &str, place: &Place, p: &mut Problems) -> Option<Info> {
         service: None,
         user: None,
         timeout: TIMEOUT,
+        rollback: false,
     };
     let Some(words) = shlex::split(info) else {
         p.push(place.problem("the quotes behind this fence do not match"));
         return Some(read);
     };
     for word in words.into_iter().skip(1) {
+        if word == ROLLBACK {
+            read.rollback = true;
+            continue;
+        }
         let (key, value) = word.split_once('=').unwrap_or((&word, ""));
         if KEYS.contains(&key) && value.trim().is_empty() {
             p.push(place.problem(format!("`{key}` has no value")));
@@ -209,16 +314,22 @@ fn read_info(info: &str, place: &Place, p: &mut Problems) -> Option<Info> {
                     "`{value}` is not a duration such as `30s` or `10m`"
                 ))),
             },
+            ROLLBACK => p.push(place.problem(format!("`{ROLLBACK}` stands alone"))),
             other => p.push(
                 place
                     .problem(format!("`{other}` means nothing behind a fence"))
-                    .maybe_help(suggest::help(other, KEYS, "known")),
+                    .maybe_help(suggest::help(
+                        other,
+                        KEYS.into_iter().chain([ROLLBACK]).collect::<Vec<_>>(),
+                        "known",
+                    )),
             ),
         }
     }
     Some(read)
 }
 
+/// Adds a step and returns its name; `None` where there is nothing in it.
 fn add(
     steps: &mut Vec<StepEntry>,
     info: Info,
@@ -226,10 +337,10 @@ fn add(
     script: String,
     heading: &str,
     p: &mut Problems,
-) {
+) -> Option<String> {
     if script.trim().is_empty() {
         p.push(place.problem("this block is empty"));
-        return;
+        return None;
     }
     let base = match (&info.name, heading.trim()) {
         (Some(name), _) => name.clone(),
@@ -250,7 +361,7 @@ fn add(
         Ok(quoted) if info.bash => format!("exec bash -e -c {quoted}"),
         _ => script,
     };
-    let mut step = run(name, script, place);
+    let mut step = run(name.clone(), script, place);
     step.step.timeout = info.timeout;
     step.step.action = match step.step.action {
         Action::Run { script, .. } => Action::Run {
@@ -262,4 +373,5 @@ fn add(
     };
     step.service = info.service;
     steps.push(step);
+    Some(name)
 }

@@ -1,7 +1,7 @@
 //! One step of a `deploy.yaml`: a name and exactly one action.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -280,10 +280,20 @@ fn image_source(image: &At<String>, root: &Path, p: &mut Problems) -> Option<Ima
         return None;
     }
     let path = in_package(image, root, p)?;
-    let real = root.join(&path);
-    if !real.is_dir() {
+    if !root.join(&path).is_dir() {
         return Some(ImageSource::Archive(path));
     }
+    built_from(image, root, path, p)
+}
+
+/// The folder `path` of the package, written as `image`, as something to build from.
+pub(crate) fn built_from(
+    image: &At<String>,
+    root: &Path,
+    path: PathBuf,
+    p: &mut Problems,
+) -> Option<ImageSource> {
+    let real = root.join(&path);
     if !real.join("Dockerfile").is_file() {
         p.push(
             image

@@ -78,8 +78,23 @@ fn every_kind_of_restore_becomes_part_of_the_plan() {
 }
 
 #[test]
+fn emulators_and_their_tests_become_part_of_the_plan() {
+    let loaded = load(Path::new("tests/manifests/good/emulators/rehearsal.yaml"))
+        .unwrap_or_else(|p| panic!("{p}"));
+    let plan = resolve(&loaded, None).unwrap_or_else(|p| panic!("{p}"));
+    let tests = plan.testplan.map(|plan| plan.tests);
+    settings().bind(|| insta::assert_json_snapshot!("good-emulators", (plan.emulators, tests)));
+    let answer = Path::new("tests/manifests/good/emulators/answer.json");
+    let named = |(role, path): &(String, PathBuf)| role == "rehearsal" && path == answer;
+    assert!(
+        loaded.files().iter().any(named),
+        "what is answered is digested"
+    );
+}
+
+#[test]
 fn runbooks_and_scripts_become_steps() {
-    for package in ["runbook", "script"] {
+    for package in ["runbook", "runbook-back", "script", "compose"] {
         let plan = plan(package);
         settings().bind(|| insta::assert_json_snapshot!(format!("good-{package}"), plan.package));
     }
@@ -125,6 +140,10 @@ fn every_good_file_can_be_checked_alone() {
         (
             "script/deploy.sh",
             "package script: deploy.sh, 1 component, 1 step",
+        ),
+        (
+            "compose",
+            "package shop: compose.yaml, 3 components, 3 steps",
         ),
     ] {
         let checked = check(&base.join(file)).unwrap_or_else(|p| panic!("{p}"));
@@ -370,7 +389,14 @@ fn copy(from: &Path, to: &Path) {
 fn every_example_in_the_docs_is_read() {
     use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
     let mut read = 0;
-    for page in ["rehearsal", "backups", "stack", "package", "testplan"] {
+    for page in [
+        "rehearsal",
+        "backups",
+        "stack",
+        "package",
+        "testplan",
+        "emulators",
+    ] {
         let text = std::fs::read_to_string(format!("docs/{page}.md")).unwrap();
         let mut block: Option<(String, String)> = None;
         for event in Parser::new(&text) {
@@ -390,6 +416,7 @@ fn every_example_in_the_docs_is_read() {
                         "yaml stack" => "docker/site/example.yaml",
                         "yaml package" => "packages/site-2.4/deploy.yaml",
                         "markdown package" => "packages/site-2.4/DEPLOY.md",
+                        "yaml compose" => "packages/site-2.4/compose.yaml",
                         "yaml testplan" => "testplans/example.yaml",
                         "text" => continue,
                         other => panic!("docs/{page}.md: what is an example marked `{other}`?"),
@@ -404,15 +431,38 @@ fn every_example_in_the_docs_is_read() {
     assert!(read >= 16, "only {read} examples were found");
 }
 
+/// As little of what `docker save` writes as is an image archive.
+fn save_archive(tag: &str) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let manifest = format!(r#"[{{"Config":"c.json","RepoTags":["{tag}"],"Layers":[]}}]"#);
+    for (name, content) in [("c.json", "{}"), ("manifest.json", manifest.as_str())] {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        tar.append_data(&mut header, name, content.as_bytes())
+            .unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
 fn example(page: &str, place: &str, body: &str, refused: bool) {
     let temp = tempfile::tempdir().unwrap();
     copy(Path::new("tests/manifests/docs"), temp.path());
-    if place.ends_with("DEPLOY.md") {
+    if !place.ends_with("deploy.yaml") && place.starts_with("packages") {
         std::fs::remove_file(temp.path().join("packages/site-2.4/deploy.yaml")).unwrap();
     }
     let path = temp.path().join(place);
     std::fs::write(&path, body).unwrap();
-    let mut checked = vec![check(&path)];
+    // A Compose file by itself would be taken for a stack.
+    let alone = if place == "packages/site-2.4/compose.yaml" {
+        let folder = temp.path().join("packages/site-2.4");
+        let image = save_archive("registry.example.com/site/app:2.4.0");
+        std::fs::write(folder.join("images/app-2.4.0.tar"), image).unwrap();
+        folder
+    } else {
+        path
+    };
+    let mut checked = vec![check(&alone)];
     // Alone, neither says whether its names fit the stack.
     let named = if place.starts_with("testplans") {
         Some("testplan: ../testplans/example.yaml")
@@ -423,7 +473,9 @@ fn example(page: &str, place: &str, body: &str, refused: bool) {
     };
     if let Some(named) = named {
         let rehearsal = temp.path().join("rehearsals/example.yaml");
-        let given = if body.contains("secrets:") {
+        let given = if body.contains("emulator:") {
+            "emulators:\n  - { name: payments, hosts: [api.example], http: {} }\n  - { name: mail, hosts: [smtp.example], smtp: {} }\n"
+        } else if body.contains("secrets:") {
             "parameters: { SITE: shop.example }\nsecrets: { PAYMENT_TOKEN: { env: TOKEN } }\n"
         } else {
             ""

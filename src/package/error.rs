@@ -119,7 +119,7 @@ impl OpenError {
         match self {
             Self::Unreadable { .. } => "check the path and its permissions",
             Self::NotAPackage { .. } => {
-                "hand over the folder with `deploy.yaml`, `DEPLOY.md` or `deploy.sh`, or an archive of it"
+                "hand over the folder with `deploy.yaml`, `DEPLOY.md`, `deploy.sh` or `compose.yaml`, or an archive of it"
             }
             Self::Empty { .. } => "check the command that made it; nothing was packed",
             Self::Refused { .. } => {

@@ -2,8 +2,10 @@
 
 pub mod advice;
 mod cross;
+mod emulators;
 pub mod model;
 pub(crate) mod order;
+mod overlay;
 pub mod paths;
 mod promises;
 mod resolve;

@@ -10,11 +10,13 @@ use crate::manifest::restore::RestoreEntry;
 use crate::manifest::stack::Stack as StackManifest;
 use crate::manifest::testplan::{TargetEntry, TestEntry};
 use crate::plan::cross::cross_check;
+use crate::plan::emulators;
 use crate::plan::model::{
-    Action, Bastion, Component, Condition, Image, Method, Package, Plan, Restore, Service, Stack,
-    Step, TestPlan,
+    Action, Bastion, Component, Condition, Image, Method, Package, Plan, Restore, Service, Shape,
+    Stack, Step, TestPlan,
 };
 use crate::plan::order;
+use crate::plan::overlay;
 use crate::plan::settings::{Settings, settings};
 
 /// What is known of a package once it is opened.
@@ -94,6 +96,7 @@ pub fn resolve(
                 manifest,
                 facts,
                 settings.unwrap_or_default(),
+                &services_of_steps,
                 |probe, default_user| {
                     complete(probe, default_user, stack, &services_of_steps);
                 },
@@ -107,6 +110,8 @@ pub fn resolve(
             .map(|at| at.value.clone())
             .collect(),
         bastion,
+        emulators: emulators::resolved(loaded),
+        what_ifs: rehearsal.what_if.iter().map(|at| at.value).collect(),
     }))
 }
 
@@ -222,7 +227,7 @@ fn complete(probe: &mut Probe, default_user: bool, stack: &StackManifest, servic
                 sql.password = password(stack, &sql.service);
             }
         }
-        Probe::Http(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => {}
+        Probe::Http(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) | Probe::Emulator(_) => {}
     }
 }
 
@@ -230,6 +235,7 @@ fn resolved(
     manifest: &PackageManifest,
     facts: PackageFacts,
     (parameters, secrets): Settings,
+    services: &[Service],
     complete: impl Fn(&mut Probe, bool),
 ) -> Package {
     let step = |entry: &StepEntry| {
@@ -240,6 +246,23 @@ fn resolved(
         step
     };
     let steps = |steps: &[StepEntry]| -> Vec<Step> { steps.iter().map(step).collect() };
+    let components: Vec<Component> = manifest
+        .components
+        .iter()
+        .map(|component| Component {
+            name: component.name.value.clone(),
+            after: component
+                .after
+                .iter()
+                .map(|after| after.value.clone())
+                .collect(),
+            steps: steps(&component.steps),
+        })
+        .collect();
+    let components = match manifest.shape {
+        Shape::Compose => overlay::ordered(components, services),
+        Shape::Manifest | Shape::Runbook | Shape::Script => components,
+    };
     Package {
         name: manifest.name.clone(),
         version: manifest.version.clone(),
@@ -251,19 +274,7 @@ fn resolved(
         shape: manifest.shape,
         parameters,
         secrets,
-        components: manifest
-            .components
-            .iter()
-            .map(|component| Component {
-                name: component.name.value.clone(),
-                after: component
-                    .after
-                    .iter()
-                    .map(|after| after.value.clone())
-                    .collect(),
-                steps: steps(&component.steps),
-            })
-            .collect(),
+        components,
         left_out: Vec::new(),
         manual: manifest
             .manual
@@ -271,7 +282,9 @@ fn resolved(
             .map(|asked| format!("{}: {}", asked.place.location(), asked.value))
             .collect(),
         rollback: steps(&manifest.rollback),
+        document: manifest.document.clone(),
         declares_schema: manifest.declares_schema.clone(),
         declares: manifest.declares.resolved(),
+        rollback_leaves: manifest.rollback_leaves.clone(),
     }
 }

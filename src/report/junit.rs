@@ -11,9 +11,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use crate::event::{Case, CaseStatus, Event, EventKind, Mode, Owner};
+use crate::event::{Case, CaseStatus, Event, EventKind, Mode, Owner, Part, Stage};
 use crate::report::record::{Record, StageFacts};
-use crate::report::text::{clean, one_line, tail};
+use crate::report::text::{clean, clip, one_line, tail};
 use crate::verdict::{Outcome, StageEnd, stages_seen};
 
 /// The suite in which each stage is a case.
@@ -21,6 +21,9 @@ pub const STAGES: &str = "stages";
 
 /// Bytes of output kept in one case; consumers keep whole reports in memory.
 const MOST_OUTPUT: usize = 64 * 1024;
+
+/// Characters of a runbook that stand before what its step wrote.
+const MOST_PROSE: usize = 2 * 1024;
 
 /// Renders the events so far. Works on any stream; one that does not begin with a run's start is one error.
 pub fn render(events: &[Event]) -> String {
@@ -73,6 +76,7 @@ pub fn render(events: &[Event]) -> String {
 fn suites(events: &[Event], record: Option<&Record>, names: &mut Names) -> Vec<TestSuite> {
     let mut suites: Vec<TestSuite> = Vec::new();
     let mut index = BTreeMap::new();
+    let said = said_before(events);
     for event in events {
         let EventKind::CaseFinished { case, .. } = &event.kind else {
             continue;
@@ -104,12 +108,38 @@ fn suites(events: &[Event], record: Option<&Record>, names: &mut Names) -> Vec<T
         let mut rendered = TestCase::new(names.unique(&class, &one_line(&case.name)), status(case));
         rendered.set_classname(class).set_time(took);
         rendered.timestamp = timestamp(began);
-        if let Some(output) = output(case, record) {
+        let of_step = case.suite == Stage::Deploy.name();
+        let prose = said.get(case.name.as_str()).filter(|_| of_step);
+        if let Some(output) = output(case, record, prose) {
             rendered.set_system_out(output);
         }
         suite.add_test_case(rendered);
     }
     suites
+}
+
+/// What a runbook says before each of its steps, by the name of the step's case.
+fn said_before(events: &[Event]) -> BTreeMap<String, String> {
+    let mut said = BTreeMap::new();
+    for event in events {
+        let EventKind::Runbook { component, parts } = &event.kind else {
+            continue;
+        };
+        let mut before = Vec::new();
+        for part in parts {
+            match part {
+                Part::Prose { text } => before.push(clip(text, MOST_PROSE)),
+                Part::Shown { .. } => {}
+                Part::Step { step, rollback } => {
+                    let text = std::mem::take(&mut before).join("\n");
+                    if !rollback && !text.is_empty() {
+                        said.insert(format!("{component} / {step}"), text);
+                    }
+                }
+            }
+        }
+    }
+    said
 }
 
 fn status(case: &Case) -> TestCaseStatus {
@@ -166,8 +196,8 @@ fn text(case: &Case, message: &str) -> String {
 
 /// The one `system-out` of a case: a warning or figure, what it wrote, and its files in the words that GitLab and
 /// Jenkins turn into links.
-fn output(case: &Case, record: Option<&Record>) -> Option<String> {
-    let mut parts = Vec::new();
+fn output(case: &Case, record: Option<&Record>, prose: Option<&String>) -> Option<String> {
+    let mut parts: Vec<String> = prose.map(|said| clean(said)).into_iter().collect();
     match case.status {
         CaseStatus::Warned => {
             parts.push(clean(&format!("warning: {}", text(case, &message(case)))))

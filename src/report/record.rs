@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    Artefact, Availability, Case, CaseStatus, Event, EventKind, Mode, Outage, Stage,
+    Artefact, Availability, Case, CaseStatus, Event, EventKind, Exchange, Mode, Outage, Part, Stage,
 };
 pub use backups::{BackupCheck, BackupSeen, Became, ComeBack};
 pub use facts::*;
@@ -56,6 +56,9 @@ pub struct Record {
     pub assisted: bool,
     /// What was deployed.
     pub package: Option<PackageFacts>,
+    /// The package's runbook, where it is one: what a person reads beside the steps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runbook: Vec<Part>,
     /// Where it ran.
     pub engine: Option<EngineFacts>,
     /// The files it depended on, with their digests.
@@ -80,6 +83,9 @@ pub struct Record {
     pub fingerprints: BTreeMap<String, BTreeMap<String, String>>,
     /// Names outside staging that were asked for.
     pub outside_names: Vec<OutsideFacts>,
+    /// What the emulators were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emulated: Vec<EmulatedFacts>,
     /// Calls to addresses outside staging, for which no name was asked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside_calls: Vec<OutsideCallFacts>,
@@ -93,6 +99,9 @@ pub struct Record {
     pub leftovers: Vec<LeftoverFacts>,
     /// Staging, where it was left up.
     pub kept: Option<KeptFacts>,
+    /// The what-ifs that were asked for, and what came of each path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what_ifs: Option<WhatIfFacts>,
 }
 
 /// Why a record could not be read or written.
@@ -151,6 +160,7 @@ impl Record {
             assisted: verdict.assisted,
             verdict,
             package: None,
+            runbook: Vec::new(),
             engine: None,
             artefacts: Vec::new(),
             bases: Vec::new(),
@@ -162,11 +172,13 @@ impl Record {
             measured: Vec::new(),
             fingerprints: BTreeMap::new(),
             outside_names: Vec::new(),
+            emulated: Vec::new(),
             outside_calls: Vec::new(),
             availability: Vec::new(),
             outages: Vec::new(),
             leftovers: Vec::new(),
             kept: None,
+            what_ifs: WhatIfFacts::of(events),
         };
         for event in events {
             record.add(event);
@@ -234,6 +246,25 @@ impl Record {
             }),
             EventKind::CaseFinished { stage, case } => self.add_case(stage, case),
             EventKind::OutsideName { stage, name, asker } => self.add_outside(stage, name, asker),
+            EventKind::EmulatorRequest {
+                stage,
+                emulator,
+                asker,
+                kind,
+                summary,
+                matched,
+                status,
+                detail: _,
+            } => self.add_emulated(EmulatedFacts {
+                stage,
+                emulator,
+                asker,
+                kind,
+                summary,
+                matched,
+                status,
+                times: 1,
+            }),
             EventKind::OutsideCall { stage, caller } => self.add_call(stage, caller),
             EventKind::Unavailable(outage) => self.outages.push(outage),
             EventKind::Availability(target) => self.availability.push(target),
@@ -257,7 +288,12 @@ impl Record {
                 self.finished = Some(event.at);
                 self.exit_code = Some(exit_code);
             }
-            EventKind::RunStarted { .. }
+            EventKind::Runbook { parts, .. } => self.runbook = parts,
+            EventKind::PathsPlanned { .. }
+            | EventKind::PathStarted { .. }
+            | EventKind::OnPath { .. }
+            | EventKind::PathEnded { .. }
+            | EventKind::RunStarted { .. }
             | EventKind::StageStarted { .. }
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }
@@ -323,6 +359,33 @@ impl Record {
         }
     }
 
+    fn add_emulated(&mut self, asked: EmulatedFacts) {
+        let same = |known: &&mut EmulatedFacts| {
+            let times = known.times;
+            **known
+                == EmulatedFacts {
+                    times,
+                    ..asked.clone()
+                }
+        };
+        match self.emulated.iter_mut().find(same) {
+            Some(known) => known.times += 1,
+            None => self.emulated.push(asked),
+        }
+    }
+
+    /// Mails that the deploy, or what it left standing, would have sent to people who may not be written to.
+    pub fn mails_to_strangers(&self) -> usize {
+        let of_deploy = |stage: Stage| matches!(stage, Stage::Deploy | Stage::Verify);
+        self.emulated
+            .iter()
+            .filter(|asked| {
+                asked.kind == Exchange::Smtp && !asked.matched && of_deploy(asked.stage)
+            })
+            .map(|asked| asked.times)
+            .sum()
+    }
+
     /// Reads the record of a run's folder. Fails where there is none, or none of this form.
     pub fn read(dir: &Path) -> Result<Self, RecordError> {
         let path = dir.join(FILE);
@@ -370,11 +433,15 @@ impl Record {
 
 /// Every stage that the mode needs, rollback and teardown, and any other that the events mention.
 fn stage_facts(events: &[Event], mode: Mode) -> Vec<StageFacts> {
+    let what_ifs = events
+        .iter()
+        .any(|event| matches!(event.kind, EventKind::PathsPlanned { .. }));
     stages_seen(events)
         .into_iter()
         .filter(|seen| {
             let always = match mode {
-                Mode::Rehearse => true,
+                // Only where it is asked for is it missed.
+                Mode::Rehearse => seen.stage != Stage::WhatIf || what_ifs,
                 Mode::BackupCheck => {
                     needed(mode).contains(&seen.stage) || seen.stage == Stage::Teardown
                 }

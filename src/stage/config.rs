@@ -95,7 +95,9 @@ fn files(run: &Run, package: &Package) -> BTreeSet<(String, String)> {
             | Action::Image { .. }
             | Action::Env { .. }
             | Action::Restart { .. }
-            | Action::Wait { .. } => {}
+            | Action::Wait { .. }
+            // A Compose file has no place in which it could declare what it brings along.
+            | Action::Override(_) => {}
         }
     }
     let names = run.order.plan.stack.services.iter().map(|of| &of.name);

@@ -5,18 +5,22 @@ use std::time::{Duration, Instant};
 use super::during::During;
 use super::run::{Run, not_passed, out_of_order, passed};
 use super::suite::{first_failures, tests_at};
-use super::{Bad, isolate, provision, step, unassisted};
+use super::surrounded::Watched;
+use super::{Bad, emulators, isolate, provision, step, unassisted};
 use crate::agent::protocol::{Answer, Ask};
 use crate::check::model::{Test, When};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
-use crate::plan::model::{Action, Component, Package};
+use crate::plan::model::{Action, Component, Package, Step};
 use crate::staging::Bastion;
 
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let package = run.order.plan.package.clone().ok_or_else(out_of_order)?;
     unchanged(run, "before").await?;
-    let bastion = open_bastion(run, &package).await?;
+    emulators::begin(run).await?;
+    run.watched = Watched::new();
+    let steps = package.components.iter().flat_map(|of| &of.steps);
+    let bastion = open_bastion(run, &package, steps).await?;
     run.during = Some(During::begin(run, &package).await?);
     let begun = Instant::now();
     let result = components(run, &package, bastion.as_ref()).await;
@@ -33,7 +37,19 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     }
     unchanged(run, "during").await?;
     unassisted_suite(run, &package, took).await?;
-    result
+    let asked = emulators::judge(run, Stage::Deploy).await?;
+    if !run.watched.deviations.is_empty() {
+        let found: Vec<&str> = run.watched.deviations.iter().map(String::as_str).collect();
+        return Err(Bad::new(
+            Owner::Engine,
+            format!(
+                "steps had something around them that was not declared (a defect of rehearse): {}",
+                found.join("; ")
+            ),
+        ));
+    }
+    result?;
+    asked.map_or(Ok(()), Err)
 }
 
 /// Says of the deploy as it was seen whether it needed anybody.
@@ -49,6 +65,7 @@ async fn unassisted_suite(run: &Run, package: &Package, took: Duration) -> Resul
         manual: &package.manual,
         digest: &package.digest,
         heard,
+        watched: &run.watched,
         hears_calls: matches!(network, Answer::Network(facts) if facts.hears_calls),
     });
     for case in cases {
@@ -73,7 +90,7 @@ pub(super) async fn end(run: &mut Run) -> Result<(), Bad> {
 }
 
 /// The digest that the verdict is bound to is that of the files that were deployed.
-async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
+pub(super) async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
     let Some(opened) = run.order.opened.take() else {
         return Ok(());
     };
@@ -98,13 +115,13 @@ async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
     })
 }
 
-/// A bastion, where a step needs one.
-async fn open_bastion(run: &mut Run, package: &Package) -> Result<Option<Bastion>, Bad> {
-    let needed = package
-        .components
-        .iter()
-        .flat_map(|component| &component.steps)
-        .any(|step| matches!(step.action, Action::Run { service: None, .. }));
+/// A bastion, where one of these steps needs one.
+pub(super) async fn open_bastion<'a>(
+    run: &mut Run,
+    package: &Package,
+    mut steps: impl Iterator<Item = &'a Step>,
+) -> Result<Option<Bastion>, Bad> {
+    let needed = steps.any(|step| matches!(step.action, Action::Run { service: None, .. }));
     let Some(bastion) = run.order.plan.bastion.clone().filter(|_| needed) else {
         return Ok(None);
     };
@@ -149,7 +166,7 @@ async fn components(
 }
 
 /// Runs a component's steps until one fails, and returns what went wrong.
-async fn steps(
+pub(super) async fn steps(
     run: &mut Run,
     component: &Component,
     bastion: Option<&Bastion>,

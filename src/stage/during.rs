@@ -88,6 +88,7 @@ fn stopped(step: &Step) -> Option<&str> {
         Action::Image { service, .. }
         | Action::Env { service, .. }
         | Action::Restart { service } => Some(service),
+        Action::Override(changes) => Some(&changes.service),
         Action::Run { .. } | Action::Copy { .. } | Action::Files { .. } | Action::Wait { .. } => {
             None
         }

@@ -10,6 +10,7 @@ mod config;
 mod database;
 mod deploy;
 mod during;
+mod emulators;
 mod fingerprint;
 mod isolate;
 mod locks;
@@ -25,8 +26,10 @@ mod snapshot;
 mod standing;
 mod step;
 mod suite;
+pub mod surrounded;
 mod teardown;
 mod unassisted;
 mod verify;
+mod whatif;
 
 pub use crate::staging::Bad;

@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::run::{not_passed, passed};
 use super::step::LATE;
+use super::surrounded::Watched;
 use crate::event::{Case, CaseStatus, Event, EventKind, Stage};
 
 /// The suite's name.
@@ -41,6 +42,8 @@ pub(super) struct Deploy<'a> {
     pub manual: &'a [String],
     /// The package's digest, which was taken again after the last step.
     pub digest: &'a str,
+    /// What surrounded the steps.
+    pub watched: &'a Watched,
     /// `Err` where not every question for an outside name can have been heard.
     pub heard: Result<(), String>,
     /// True where a call to an outside address is heard on this engine's networks.
@@ -63,13 +66,17 @@ pub(super) fn cases(deploy: &Deploy<'_>) -> Vec<Case> {
         .hears_calls
         .then(|| nothing_outside_was_called(deploy, &steps));
     [
-        nobody_was_asked(&steps),
+        nobody_was_asked(&steps, deploy.watched),
         nobody_is_needed(deploy),
         nothing_outside_was_asked_for(deploy, &steps),
     ]
     .into_iter()
     .chain(calls)
-    .chain([unchanged(deploy), in_time(deploy, &steps)])
+    .chain([
+        nothing_else_was_used(deploy.watched),
+        unchanged(deploy),
+        in_time(deploy, &steps),
+    ])
     .collect()
 }
 
@@ -121,29 +128,62 @@ fn case(name: &str, found: Result<Option<String>, String>) -> Case {
     }
 }
 
-/// Input is closed, so a question is never answered; what the program writes shows that it asked.
-fn nobody_was_asked(steps: &[Seen]) -> Case {
+/// Input is at its end from the beginning, so a question is never answered. What the program writes shows that it asked,
+/// and where the platform notes it, so does that it read.
+fn nobody_was_asked(steps: &[Seen], watched: &Watched) -> Case {
     let says =
         |rule: &Option<Regex>, line: &str| rule.as_ref().is_some_and(|rule| rule.is_match(line));
     let asked = steps.iter().find_map(|step| {
         let last = step.lines.iter().rev().find(|line| !line.trim().is_empty());
         let asks = last.filter(|line| says(&ASKS, line));
         let misses = || step.lines.iter().find(|line| says(&MISSES, line));
-        let line = asks.or_else(misses)?;
-        Some(format!(
-            "step `{}` waits for a person: {}",
-            step.name,
-            line.trim()
-        ))
+        if let Some(line) = asks.or_else(misses) {
+            return Some(format!(
+                "step `{}` waits for a person: {}",
+                step.name,
+                line.trim()
+            ));
+        }
+        watched.reads.contains(&step.name).then(|| {
+            format!(
+                "step `{}` reads its input, where a person would have to answer (`< /dev/null` says that nobody has to)",
+                step.name
+            )
+        })
     });
     let runs = steps.iter().filter(|step| step.runs).count();
-    case(
-        "no step asks a person",
-        asked.map_or_else(
-            || Ok(Some(format!("{runs} steps ran without input and terminal"))),
-            Err,
-        ),
-    )
+    let mut figure = format!("{runs} steps ran without input and terminal");
+    if !watched.unseen.is_empty() {
+        let unseen = watched.unseen.len();
+        figure += &format!("; of {unseen} nobody can see whether they read their input");
+    }
+    case("no step asks a person", asked.map_or(Ok(Some(figure)), Err))
+}
+
+/// What differs here was given by us, and is held against nobody.
+fn nothing_else_was_used(watched: &Watched) -> Case {
+    const NAME: &str = "nothing but the package is used";
+    if !watched.deviations.is_empty() {
+        let found: Vec<&str> = watched.deviations.iter().map(String::as_str).collect();
+        let case = not_passed(
+            Stage::Deploy,
+            NAME,
+            CaseStatus::Error,
+            0.0,
+            found.join("; "),
+        );
+        return Case {
+            suite: SUITE.to_owned(),
+            ..case
+        };
+    }
+    let seen: Vec<&str> = watched.containers.values().map(String::as_str).collect();
+    let figure = if seen.is_empty() {
+        "no step ran a command".to_owned()
+    } else {
+        seen.join("; ")
+    };
+    case(NAME, Ok(Some(figure)))
 }
 
 /// Where the document hands something to a person, the package is not deployed unassisted, whatever its steps did.
@@ -316,6 +356,7 @@ mod tests {
             limit: Duration::from_secs(60),
             manual: &[],
             digest: "sha256:00",
+            watched: &Watched::new(),
             heard: Ok(()),
             hears_calls: true,
         };
@@ -362,6 +403,35 @@ mod tests {
             outside(Stage::Deploy, "web"),
         ];
         assert_eq!(with(always, "web"), Passed);
+    }
+
+    #[test]
+    fn a_silent_read_is_a_question_and_what_we_gave_too_much_is_nobodys_failure() {
+        let events = events(step("bastion", &["migrated"]));
+        let mut watched = Watched::new();
+        let cases_with = |watched: &Watched| {
+            cases(&Deploy {
+                events: &events,
+                took: Duration::from_secs(2),
+                limit: Duration::from_secs(60),
+                manual: &[],
+                digest: "sha256:00",
+                watched,
+                heard: Ok(()),
+                hears_calls: true,
+            })
+        };
+        watched.unseen.insert("app/roll".to_owned());
+        let told = cases_with(&watched)[0].clone();
+        assert_eq!(told.status, CaseStatus::Passed);
+        assert!(told.message.unwrap().contains("of 1 nobody can see"));
+        watched.reads.insert("app/roll".to_owned());
+        watched
+            .deviations
+            .insert("bastion: it has privileged".to_owned());
+        let told = cases_with(&watched);
+        assert_eq!(told[0].status, CaseStatus::Failed);
+        assert_eq!(told[4].status, CaseStatus::Error);
     }
 
     #[test]
@@ -415,11 +485,12 @@ mod tests {
             limit: Duration::from_secs(60),
             manual: &[],
             digest: "sha256:00",
+            watched: &Watched::new(),
             heard: Err("the agent is deaf".to_owned()),
             hears_calls: false,
         };
         let cases = cases(&deploy);
         assert_eq!(cases[2].status, CaseStatus::Error);
-        assert_eq!(cases[4].status, CaseStatus::Failed);
+        assert_eq!(cases[5].status, CaseStatus::Failed);
     }
 }

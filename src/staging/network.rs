@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use futures_util::StreamExt;
 use tokio::task::JoinHandle;
 
-use super::{AgentLink, Ground};
+use super::{AgentLink, Emulators, Ground};
 use crate::agent::protocol::{CalledOut, RefusedName};
 use crate::engine::{Attach, ContainerSpec, EngineError};
 use crate::event::EventKind;
@@ -25,6 +25,8 @@ pub struct StagingNetwork {
     pub resolver: IpAddr,
     /// Asks the agent.
     pub agent: AgentLink,
+    /// What stands in for systems outside.
+    pub emulators: Emulators,
     names_task: JoinHandle<()>,
 }
 
@@ -78,11 +80,13 @@ impl StagingNetwork {
         ground.learn_address(Some(resolver), AGENT_NAME);
         let agent = AgentLink::open(&ground.engine, &container).await?;
         let names_task = tokio::spawn(follow_names(ground.clone(), container.clone()));
+        let emulators = Emulators::open(ground, &name, resolver, agent_image).await?;
         Ok(Self {
             name,
             agent_container: container,
             resolver,
             agent,
+            emulators,
             names_task,
         })
     }
@@ -108,6 +112,10 @@ async fn follow_names(ground: Ground, container: String) {
             ground
                 .refused
                 .send_modify(|names| names.push(refused.name.clone()));
+            continue;
+        }
+        // Other records than addresses of an emulated host (a mail exchanger, say) are not known to the engine.
+        if ground.plan.is_emulated(&refused.name) {
             continue;
         }
         // A service that is being replaced is not known to the engine for a moment; its name is no outside one.

@@ -122,14 +122,18 @@ impl Ground {
         service: &Service,
         container: &str,
     ) -> Result<(), EngineError> {
+        let package = self.plan.package.as_ref().map(|package| &package.root);
         for file in &service.files {
+            // What a package brings gets the modes that its digest covers.
+            let kept = match package {
+                Some(root) if file.source.starts_with(root) => crate::engine::Modes::Normal,
+                Some(_) | None => crate::engine::Modes::Kept,
+            };
             let paths = HostPaths {
                 source: file.source.clone(),
                 target: file.target.clone(),
                 owner: (file.uid, file.gid),
-                mode: file
-                    .mode
-                    .map_or(crate::engine::Modes::Kept, crate::engine::Modes::Set),
+                mode: file.mode.map_or(kept, crate::engine::Modes::Set),
             };
             self.engine.upload_paths(container, paths).await?;
         }

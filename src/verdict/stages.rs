@@ -138,6 +138,7 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }
             | EventKind::ArtefactDigested(_)
+            | EventKind::Runbook { .. }
             | EventKind::PackageOpened { .. }
             | EventKind::EngineFound { .. }
             | EventKind::Base { .. }
@@ -150,9 +151,14 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
             | EventKind::OutputLine { .. }
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
+            | EventKind::EmulatorRequest { .. }
             | EventKind::OutsideCall { .. }
             | EventKind::Unavailable(_)
             | EventKind::Availability(_)
+            | EventKind::PathsPlanned { .. }
+            | EventKind::PathStarted { .. }
+            | EventKind::OnPath { .. }
+            | EventKind::PathEnded { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

@@ -42,7 +42,7 @@ tests:
 ";
 
 /// What `docker save` writes of an image that holds this program and a marker.
-fn image_archive(tag: &str) -> Vec<u8> {
+pub(crate) fn image_archive(tag: &str) -> Vec<u8> {
     let file = |tar: &mut tar::Builder<Vec<u8>>, name: &str, mode: u32, content: &[u8]| {
         let mut header = tar::Header::new_gnu();
         header.set_mode(mode);

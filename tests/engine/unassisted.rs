@@ -18,7 +18,7 @@ components:
     steps:
       - name: input
         run: |
-          echo \"input gave $(wc -c) bytes\"
+          echo \"input gave $(wc -c < /dev/null) bytes\"; test ! -t 0
         timeout: 20s
       - { name: terminal, run: tty, expect_exit: 1 }
       - { name: controlling terminal, run: \"if (: </dev/tty) 2>/dev/null; then exit 9; fi\" }
@@ -54,6 +54,19 @@ components:
         "GREETING", "HOME", "HOSTNAME", "OLDPWD", "PATH", "PWD", "SHLVL", "_",
     ]);
     assert!(names.is_subset(&known), "{names:?}");
+    let used = ran.case("unassisted", "nothing but the package is used");
+    let used = used.message.as_deref().unwrap_or_default();
+    for words in [
+        "app: /srv/state; COLOUR; one network",
+        "bastion: /package read-only; GREETING; one network",
+    ] {
+        assert!(used.contains(words), "{used}");
+    }
+    let asked = ran.case("unassisted", "no step asks a person");
+    assert_eq!(
+        asked.message.as_deref(),
+        Some("6 steps ran without input and terminal")
+    );
     assert!(!std::fs::exists(place.path("package/written")).expect("the place"));
     let suite: Vec<(&str, CaseStatus)> = ran
         .cases()
@@ -104,6 +117,22 @@ fn a_step_that_asks_and_goes_on_without_an_answer_has_not_passed() {
         "{ name: ask, run: \"printf 'Drop the old table? [y/N] '; read answer || true\" }",
         "no step asks a person",
         "step `app/ask` waits for a person: Drop the old table? [y/N]",
+    );
+}
+
+#[test]
+fn a_step_that_reads_its_input_without_a_word_is_seen() {
+    assisted(
+        "reads",
+        "{ name: read, user: nobody, run: \"echo input gave $(wc -c) bytes\" }",
+        "no step asks a person",
+        "step `app/read` reads its input",
+    );
+    assisted(
+        "reads-service",
+        "{ name: read, service: app, run: \"python3 -c 'import sys; sys.stdin.read()' 2>/dev/null || read x || true\" }",
+        "no step asks a person",
+        "step `app/read` reads its input",
     );
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod build;
 mod mounts;
+mod overlay;
 mod ports;
 mod refuse;
 mod service;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use self::overlay::decode as overrides;
 use crate::manifest::decode::{Fields, entries, text, word};
 use crate::manifest::interpolate::{self, Vars};
 use crate::manifest::names;
@@ -78,6 +80,7 @@ impl Stack {
 /// What the top level declares, for the services.
 pub(super) struct Declared<'a> {
     pub(super) dir: &'a Path,
+    home: mounts::Home,
     pub(super) stack: String,
     pub(super) volumes: Vec<String>,
     pub(super) networks: Vec<String>,
@@ -89,31 +92,7 @@ pub(super) struct Declared<'a> {
 pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<Stack> {
     let dir = paths::folder_of(file);
     let mut env_files = Vec::new();
-    let dotenv = dir.join(".env");
-    let mut vars = Vars::new();
-    if dotenv.is_file() {
-        match interpolate::read_env(&dotenv, &dotenv, &Vars::new(), p) {
-            Ok(read) => vars = read,
-            Err(error) => p.push(
-                Place::unread(&dotenv)
-                    .problem(format!("cannot read `{}`: {error}", dotenv.display())),
-            ),
-        }
-        env_files.push(dotenv);
-    }
-    let root = tree::map_scalars(root, &mut |text, place| {
-        if !text.contains('$') {
-            return None;
-        }
-        match interpolate::expand(text, &vars) {
-            Ok(expanded) => Some(expanded),
-            Err(fault) => {
-                p.push(fault.at(place));
-                // Something stands in for the value, so that it is not reported as empty too.
-                None
-            }
-        }
-    });
+    let (root, vars) = interpolated(root, &dir, &dir, &mut env_files, p);
     let mut f = Fields::of(&root, "the stack", p)?;
     f.node("version", p);
     let name = f.opt("name", p, names::lower).map_or_else(
@@ -137,13 +116,14 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
         .map(|entry| declared_network(entry, p))
         .collect();
     let secrets = f.opt("secrets", p, |node, p| {
-        declared_files(node, "secret", &dir, p)
+        declared_files(node, "secret", &dir, mounts::STACK, p)
     });
     let configs = f.opt("configs", p, |node, p| {
-        declared_files(node, "config", &dir, p)
+        declared_files(node, "config", &dir, mounts::STACK, p)
     });
     let declared = Declared {
         dir: &dir,
+        home: mounts::STACK,
         stack: name.clone(),
         volumes,
         networks,
@@ -172,6 +152,43 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
         volumes,
         env_files,
     })
+}
+
+/// The tree with its variables filled in from the `.env` beside the file, and those variables.
+fn interpolated(
+    root: &Arc<Node>,
+    dir: &Path,
+    shown_as: &Path,
+    env_files: &mut Vec<PathBuf>,
+    p: &mut Problems,
+) -> (Arc<Node>, Vars) {
+    let dotenv = dir.join(".env");
+    let mut vars = Vars::new();
+    if dotenv.is_file() {
+        let shown = shown_as.join(".env");
+        match interpolate::read_env(&dotenv, &shown, &Vars::new(), p) {
+            Ok(read) => vars = read,
+            Err(error) => p.push(
+                Place::unread(&shown)
+                    .problem(format!("cannot read `{}`: {error}", shown.display())),
+            ),
+        }
+        env_files.push(dotenv);
+    }
+    let root = tree::map_scalars(root, &mut |text, place| {
+        if !text.contains('$') {
+            return None;
+        }
+        match interpolate::expand(text, &vars) {
+            Ok(expanded) => Some(expanded),
+            Err(fault) => {
+                p.push(fault.at(place));
+                // Something stands in for the value, so that it is not reported as empty too.
+                None
+            }
+        }
+    });
+    (root, vars)
 }
 
 /// `x-` keys are the place for what only YAML anchors need.
@@ -264,6 +281,7 @@ fn declared_files(
     node: &Arc<Node>,
     what: &str,
     dir: &Path,
+    home: mounts::Home,
     p: &mut Problems,
 ) -> Option<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
@@ -282,7 +300,7 @@ fn declared_files(
                 "external",
                 "write it into a file: staging takes nothing from the engine's store",
             ),
-            ("content", "write it into a file of the stack's folder"),
+            ("content", "write it into a file beside this one"),
         ] {
             if let Some(place) = f.key_place(key) {
                 other = true;
@@ -302,7 +320,7 @@ fn declared_files(
         f.finish(p);
         // A name with a wrong file still counts as declared: one mistake, one problem.
         let path = file
-            .and_then(|file| mounts::in_stack(&file, "is", dir, p))
+            .and_then(|file| mounts::in_home(&file, "is", dir, home, p))
             .unwrap_or_default();
         files.insert(name.clone(), path);
     }

@@ -23,6 +23,25 @@ pub(super) struct Mounts {
     pub(super) tmpfs: BTreeMap<String, String>,
 }
 
+/// What a file that mounts something belongs to, and so what it may mount.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Home {
+    /// The folder, for messages.
+    folder: &'static str,
+    /// Volumes belong to it.
+    volumes: bool,
+}
+
+pub(super) const STACK: Home = Home {
+    folder: "the stack's folder",
+    volumes: true,
+};
+
+pub(super) const PACKAGE: Home = Home {
+    folder: "the package",
+    volumes: false,
+};
+
 #[derive(Clone, Copy)]
 enum Type {
     Volume,
@@ -177,6 +196,12 @@ fn mount(
     }
     match kind {
         Type::Tmpfs => {}
+        Type::Volume if !declared.home.volumes => p.push(
+            source
+                .place
+                .problem(format!("the volume `{}` is the stack's to say", source.value))
+                .help("a package brings files (`./nginx.conf:/etc/nginx/nginx.conf:ro`), and a step with `run:` changes what is in a volume"),
+        ),
         Type::Volume => {
             if !declared.volumes.contains(&source.value) {
                 p.push(
@@ -207,7 +232,7 @@ fn mount(
             });
         }
         Type::Bind => {
-            if let Some(file) = bind(source, target, read_only, declared.dir, p) {
+            if let Some(file) = bind(source, target, read_only, declared, p) {
                 mounts.files.push(file);
             }
         }
@@ -248,7 +273,7 @@ fn bind(
     source: &At<String>,
     target: &str,
     read_only: bool,
-    dir: &Path,
+    declared: &Declared<'_>,
     p: &mut Problems,
 ) -> Option<FileMount> {
     let written = &source.value;
@@ -274,7 +299,7 @@ fn bind(
         );
         return None;
     }
-    let path = in_stack(source, "mounts", dir, p)?;
+    let path = in_home(source, "mounts", declared.dir, declared.home, p)?;
     if !read_only {
         p.push(
             source
@@ -294,21 +319,22 @@ fn bind(
     })
 }
 
-/// The path, if it is in the stack's folder.
-pub(super) fn in_stack(
+/// The path, if it is in the folder of the stack or the package.
+pub(super) fn in_home(
     source: &At<String>,
     verb: &str,
     dir: &Path,
+    home: Home,
     p: &mut Problems,
 ) -> Option<std::path::PathBuf> {
     let written = &source.value;
     let path = paths::join(dir, written);
-    let outside =
-        |message: String, p: &mut Problems| {
-            p.push(source.place.problem(message).help(
-                "copy it into the stack's folder: a service gets nothing else of this machine",
-            ));
-        };
+    let outside = |message: String, p: &mut Problems| {
+        p.push(source.place.problem(message).help(format!(
+            "copy it into {}: a service gets nothing else of this machine",
+            home.folder
+        )));
+    };
     if written.starts_with('~') {
         outside(format!("`{written}` {verb} a file of somebody's home"), p);
         return None;
@@ -325,7 +351,7 @@ pub(super) fn in_stack(
         }
         Err(Stray::Outside(_)) => {
             outside(
-                format!("`{written}` {verb} something outside the stack's folder"),
+                format!("`{written}` {verb} something outside {}", home.folder),
                 p,
             );
             None
@@ -338,7 +364,8 @@ pub(super) fn in_stack(
                 .into_owned();
             outside(
                 format!(
-                    "`{written}` {verb} something outside the stack's folder through the link `{name}` in it"
+                    "`{written}` {verb} something outside {} through the link `{name}` in it",
+                    home.folder
                 ),
                 p,
             );

@@ -159,6 +159,33 @@ const TOP: &[(&str, &str)] = &[
     ("models", "run the thing as a service of the stack"),
 ];
 
+/// Keys of a service that a stack knows, and that a release does not change.
+const STACKS: &[&str] = &[
+    "depends_on",
+    "networks",
+    "ports",
+    "expose",
+    "hostname",
+    "container_name",
+    "healthcheck",
+    "user",
+    "working_dir",
+    "tmpfs",
+    "mem_limit",
+    "cpus",
+    "shm_size",
+    "deploy",
+    "stop_signal",
+    "stop_grace_period",
+    "init",
+    "read_only",
+    "cap_add",
+    "security_opt",
+];
+
+/// What to do about those.
+const STACKS_HELP: &str = "remove it, or change it in the stack: a package changes `image`, `build`, `command`, `entrypoint`, `environment`, `env_file`, `volumes`, `configs` and `secrets`";
+
 fn sweep(
     f: &mut Fields<'_>,
     keys: &[(&'static str, &str)],
@@ -192,4 +219,39 @@ pub(super) fn service(f: &mut Fields<'_>, p: &mut Problems) {
 /// Refuses what a stack may not have at its top.
 pub(super) fn top(f: &mut Fields<'_>, p: &mut Problems) {
     sweep(f, TOP, "is not supported in a stack", "", p);
+}
+
+/// Refuses what a package may not say of a service.
+pub(super) fn package_service(f: &mut Fields<'_>, p: &mut Problems) {
+    sweep(
+        f,
+        ISOLATION,
+        "would break the isolation of staging",
+        "remove it: ",
+        p,
+    );
+    sweep(f, UNSUPPORTED, "is not supported in a package", "", p);
+    for key in STACKS {
+        sweep(
+            f,
+            &[(*key, STACKS_HELP)],
+            "of a service is the stack's to say",
+            "",
+            p,
+        );
+    }
+}
+
+/// Refuses what a package may not say at its top.
+pub(super) fn package_top(f: &mut Fields<'_>, p: &mut Problems) {
+    sweep(f, TOP, "is not supported in a package", "", p);
+    for key in ["volumes", "networks"] {
+        sweep(
+            f,
+            &[(key, "remove it: the services keep those that they have")],
+            "is the stack's to say",
+            "",
+            p,
+        );
+    }
 }

@@ -147,7 +147,7 @@ fn process(f: &mut Fields<'_>, service: &mut Service, p: &mut Problems) {
 }
 
 /// A list of words, or one text that is split as a shell would, without a shell.
-fn words(node: &Arc<Node>, p: &mut Problems) -> Option<Vec<String>> {
+pub(super) fn words(node: &Arc<Node>, p: &mut Problems) -> Option<Vec<String>> {
     if let Kind::List(_) = node.kind {
         return list(node, p, |item, p| any_text(item, p).map(|at| at.value));
     }

@@ -102,7 +102,7 @@ fn target(node: &Arc<Node>, p: &mut Problems) -> Option<TargetEntry> {
     match &mut probe {
         Probe::Http(http) => http.timeout = patience,
         Probe::Tcp(tcp) => tcp.timeout = patience,
-        Probe::Sql(_) | Probe::Exec(_) | Probe::File(_) => {}
+        Probe::Sql(_) | Probe::Exec(_) | Probe::File(_) | Probe::Emulator(_) => {}
     }
     Some(TargetEntry {
         target: Target {

@@ -13,4 +13,6 @@ pub struct Declares {
     pub max_downtime: Option<Duration>,
     /// The longest that a table may be locked against readers or writers.
     pub max_lock: Option<Duration>,
+    /// How long its own way back takes, from its first step to healthy services.
+    pub max_rollback: Option<Duration>,
 }

@@ -1,6 +1,7 @@
 //! What a run will do, checked and resolved. Nothing after the plan asks a manifest again.
 
 mod declares;
+mod emulator;
 mod package;
 mod path;
 mod restore;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use crate::check::availability;
 use crate::check::model::Test;
 pub use declares::*;
+pub use emulator::*;
 pub use package::*;
 pub use path::{Asked, Course, DeployPath, Moment, WhatIf, Why};
 pub use restore::*;
@@ -56,6 +58,12 @@ pub struct Plan {
     pub forbidden: Vec<String>,
     /// The container from which steps run unless they name a service.
     pub bastion: Option<Bastion>,
+    /// What stands in for systems outside, in listing order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub emulators: Vec<Emulator>,
+    /// Which other ways of the deploy are tried, in listing order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub what_ifs: Vec<Asked>,
 }
 
 /// The services of staging.

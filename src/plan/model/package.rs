@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Declares, Location, Secret};
+use super::{Declares, FileMount, Location, Secret};
 use crate::check::model::Probe;
+use crate::event::Part;
 
 /// What was handed over.
 #[derive(Clone, Debug, Serialize)]
@@ -42,10 +43,17 @@ pub struct Package {
     pub manual: Vec<String>,
     /// The package's own way back.
     pub rollback: Vec<Step>,
+    /// A runbook's document: what stands between its steps, and blocks that are shown and not run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub document: Vec<Part>,
     /// Schema objects that the package says it changes.
     pub declares_schema: Vec<String>,
     /// What else it declares.
     pub declares: Declares,
+    /// What the package says that its own way back leaves as the deploy made it: `table x`, `column x.y`, `file /path`,
+    /// `volume x`, `image x`, `variable x of y`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rollback_leaves: Vec<String>,
 }
 
 #[cfg(test)]
@@ -67,8 +75,10 @@ impl Package {
             left_out: Vec::new(),
             manual: Vec::new(),
             rollback: Vec::new(),
+            document: Vec::new(),
             declares_schema: Vec::new(),
             declares: Declares::default(),
+            rollback_leaves: Vec::new(),
         }
     }
 }
@@ -82,15 +92,21 @@ pub enum Shape {
     Runbook,
     /// `deploy.sh`
     Script,
+    /// `compose.yaml`
+    Compose,
 }
 
 impl Shape {
+    /// Every shape; where a package has several of these files, the first one here counts.
+    pub const ALL: [Self; 4] = [Self::Manifest, Self::Runbook, Self::Script, Self::Compose];
+
     /// The file that makes a package this shape.
     pub const fn file(self) -> &'static str {
         match self {
             Self::Manifest => "deploy.yaml",
             Self::Runbook => "DEPLOY.md",
             Self::Script => "deploy.sh",
+            Self::Compose => "compose.yaml",
         }
     }
 }
@@ -167,6 +183,8 @@ pub enum Action {
         /// In listing order.
         files: Vec<Template>,
     },
+    /// Recreates a service with all that a Compose file of the package says of it, at once.
+    Override(Override),
     /// Restarts a service and waits until it is ready.
     Restart {
         /// The service.
@@ -178,6 +196,23 @@ pub enum Action {
         /// `http`, `tcp` or `sql`.
         probe: Probe,
     },
+}
+
+/// What a Compose file of a package changes of a service; what it does not say stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Override {
+    /// The service.
+    pub service: String,
+    /// Its new image.
+    pub image: Option<ImageSource>,
+    /// Replaces its command.
+    pub command: Option<Vec<String>>,
+    /// Replaces its entrypoint, and like in Compose the image's command with it.
+    pub entrypoint: Option<Vec<String>>,
+    /// Variables that it gets beside those that it has.
+    pub environment: BTreeMap<String, String>,
+    /// Files and folders that are copied in before it starts. `source` is inside the package.
+    pub files: Vec<FileMount>,
 }
 
 /// A value in a package that is not the same everywhere.

@@ -1,6 +1,8 @@
 //! Carries out one step of a package, unassisted: no input, no terminal, a deadline that kills all of it.
 
 mod image;
+mod input;
+mod overlay;
 mod script;
 mod settings;
 mod wait;
@@ -11,7 +13,7 @@ use super::Bad;
 use super::run::{Run, out_of_order};
 use crate::engine::HostPaths;
 use crate::event::Owner;
-use crate::plan::model::{Action, Step};
+use crate::plan::model::{Action, Override, Step};
 use crate::staging::{Bastion, Blueprint, StartError};
 
 /// How it is said of a step that its time was over.
@@ -58,7 +60,8 @@ pub(super) fn target(step: &Step) -> String {
         | Action::Image { service, .. }
         | Action::Env { service, .. }
         | Action::Files { service, .. }
-        | Action::Restart { service } => service.clone(),
+        | Action::Restart { service }
+        | Action::Override(Override { service, .. }) => service.clone(),
         Action::Wait { .. } => "agent".to_owned(),
     }
 }
@@ -150,6 +153,7 @@ pub(super) async fn perform(
             })
             .await
         }
+        Action::Override(changes) => overlay::carry_out(run, component, step, changes).await,
         Action::Restart { service } => {
             let staging = run.staging()?;
             let generation = run.generation()?;

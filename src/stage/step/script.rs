@@ -4,12 +4,13 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::input::Input;
 use super::{LATE, Outcome, container_of, settings};
 use crate::engine::ExecSpec;
 use crate::event::{EventKind, Output, Stage};
 use crate::plan::model::Step;
-use crate::stage::Bad;
 use crate::stage::run::{Run, out_of_order};
+use crate::stage::{Bad, surrounded};
 use crate::staging::{Bastion, Ended, PACKAGE_FOLDER};
 
 /// Lines of a step's output that are kept beside its case.
@@ -91,10 +92,9 @@ async fn once(
             Some(PACKAGE_FOLDER.to_owned()),
         ),
     };
+    let input = Input::new();
     let spec = ExecSpec {
-        command: ["/bin/sh", "-e", "-c", script.text]
-            .map(str::to_owned)
-            .to_vec(),
+        command: input.command(script.text),
         environment: settings::values(run)?,
         user: script.user.map(str::to_owned),
         working_dir,
@@ -141,6 +141,20 @@ async fn once(
         Err(error) => return Err(error.into()),
     };
     let tail = tail.join("\n");
+    let read = match &ended {
+        Ended::ByItself(_) => input.was_read(&ground.engine, &container, &spec).await,
+        Ended::Killed => None,
+    };
+    match read {
+        Some(false) => {}
+        Some(true) => {
+            run.watched.reads.insert(source);
+        }
+        None => {
+            run.watched.unseen.insert(source);
+        }
+    }
+    surrounded::look_at(run, &container, script.service).await?;
     Ok(match ended {
         Ended::Killed => Outcome {
             result: Err(format!(

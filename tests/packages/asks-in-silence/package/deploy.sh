@@ -1,0 +1,2 @@
+read answer || true
+echo gone on

@@ -1,0 +1,3 @@
+printf "Drop the old table? [y/N] "
+read answer || true
+echo

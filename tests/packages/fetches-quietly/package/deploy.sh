@@ -1,0 +1,1 @@
+curl -s --max-time 5 http://telemetry.example.com/ || true

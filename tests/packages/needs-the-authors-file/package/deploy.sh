@@ -1,0 +1,1 @@
+. /home/dev/release.env

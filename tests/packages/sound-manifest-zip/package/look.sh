@@ -1,0 +1,2 @@
+#!/bin/sh
+curl -fsS -o /dev/null --max-time 5 http://web/

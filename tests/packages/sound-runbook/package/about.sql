@@ -1,0 +1,1 @@
+update pages set body = replace(body, 'vavles', 'valves') where slug = 'about';

@@ -1,0 +1,2 @@
+create table declared (id int);
+alter table orders add column note text;
