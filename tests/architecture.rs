@@ -62,7 +62,15 @@ const RULES: &[Rule] = &[
             "Zoned::now",
             "Instant::now",
             "SystemTime",
-            "fastrand",
+            // A generator that is given its seed draws nothing by itself.
+            "Rng::new",
+            "Rng::default",
+            "fastrand::bool",
+            "fastrand::choice",
+            "fastrand::choose",
+            "fastrand::i",
+            "fastrand::shuffle",
+            "fastrand::u",
         ],
     },
     Rule {

@@ -81,6 +81,19 @@ impl Engine {
     /// # Errors
     /// When the source cannot be read, or the engine refuses.
     pub async fn upload_paths(&self, name: &str, paths: HostPaths) -> Result<(), EngineError> {
+        self.upload_paths_counted(name, paths, |_| ()).await
+    }
+
+    /// The same; `sent` hears of each number of bytes that went, with those that a tar needs besides the files.
+    ///
+    /// # Errors
+    /// Like [`Self::upload_paths`].
+    pub async fn upload_paths_counted(
+        &self,
+        name: &str,
+        paths: HostPaths,
+        sent: impl FnMut(usize) + Send + 'static,
+    ) -> Result<(), EngineError> {
         let target_is_folder = self.is_folder(name, &paths.target).await?;
         let inside = paths.target.trim_matches('/').to_owned();
         let (path, prefix) = if paths.source.is_dir() {
@@ -111,7 +124,7 @@ impl Engine {
         };
         let source = paths.source;
         self.upload_tar(name, &path, move |out| {
-            tar_folder(&source, out, &options)
+            tar_folder(&source, Counted { out, sent }, &options)
                 .map(|_| ())
                 .map_err(std::io::Error::other)
         })
@@ -188,5 +201,23 @@ impl Engine {
         out.flush()
             .await
             .map_err(|error| EngineError::new(operation(), error.to_string()))
+    }
+}
+
+/// Tells how much is written through it.
+struct Counted<'a, F> {
+    out: &'a mut (dyn Write + Send),
+    sent: F,
+}
+
+impl<F: FnMut(usize)> Write for Counted<'_, F> {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(buffer)?;
+        (self.sent)(written);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
     }
 }

@@ -67,14 +67,7 @@ impl Inbox {
     ) -> Result<Self, EngineError> {
         let inbox = Self::empty(staging, &format!("backup-{}", job.restore.name), at).await?;
         let copied = inbox.filled(staging, async |filler| {
-            let paths = HostPaths {
-                source: job.facts.path.clone(),
-                target: format!("/v/{file}"),
-                owner: (0, 0),
-                // Whoever reads it there has to be able to.
-                mode: Modes::Set(0o644),
-            };
-            staging.ground.engine.upload_paths(filler, paths).await
+            copy_as_it_is(staging, filler, file, job).await
         });
         copied.await?;
         Ok(inbox)
@@ -149,24 +142,12 @@ async fn copy(
     index: usize,
     job: Job<'_>,
 ) -> Result<(), EngineError> {
+    if job.facts.path.is_dir() {
+        return copy_as_it_is(staging, filler, &index.to_string(), job).await;
+    }
     let engine = &staging.ground.engine;
     let facts = job.facts.clone();
-    let progress = Counted {
-        recorder: std::sync::Arc::clone(&staging.ground.recorder),
-        what: format!("copy {} into staging", job.restore.name),
-        total: facts.decompressed,
-        done: 0,
-        told: 0,
-    };
-    if facts.path.is_dir() {
-        let paths = HostPaths {
-            source: facts.path,
-            target: format!("/v/{index}"),
-            owner: (0, 0),
-            mode: Modes::Set(0o644),
-        };
-        return engine.upload_paths(filler, paths).await;
-    }
+    let progress = Counted::new(staging, job, facts.decompressed);
     engine
         .upload_tar(filler, "/v", move |out| -> std::io::Result<()> {
             let content = open_decompressed(&facts.path, facts.compression)?;
@@ -182,6 +163,27 @@ async fn copy(
         .await
 }
 
+/// A file or folder as it is, under a name in the inbox.
+async fn copy_as_it_is(
+    staging: &Staging,
+    filler: &str,
+    name: &str,
+    job: Job<'_>,
+) -> Result<(), EngineError> {
+    let mut progress = Counted::new(staging, job, job.facts.size);
+    let paths = HostPaths {
+        source: job.facts.path.clone(),
+        target: format!("/v/{name}"),
+        owner: (0, 0),
+        // Whoever reads it there has to be able to.
+        mode: Modes::Set(0o644),
+    };
+    let engine = &staging.ground.engine;
+    engine
+        .upload_paths_counted(filler, paths, move |bytes| progress.add(bytes))
+        .await
+}
+
 /// How far a copy has come.
 struct Counted {
     recorder: std::sync::Arc<crate::report::Recorder>,
@@ -191,6 +193,36 @@ struct Counted {
     told: u64,
 }
 
+impl Counted {
+    fn new(staging: &Staging, job: Job<'_>, total: u64) -> Self {
+        Self {
+            recorder: std::sync::Arc::clone(&staging.ground.recorder),
+            what: format!("copy {} into staging", job.restore.name),
+            total,
+            done: 0,
+            told: 0,
+        }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        /// Bytes between two words about it.
+        const STEP: u64 = 32 << 20;
+        self.done += bytes as u64;
+        if self.done - self.told >= STEP {
+            self.told = self.done;
+            self.recorder.emit(EventKind::Progress {
+                stage: Stage::Restore,
+                what: self.what.clone(),
+                // The headers of a tar are bytes too.
+                done: self.done.min(self.total),
+                total: Some(self.total),
+                unit: "bytes".to_owned(),
+            });
+        }
+    }
+}
+
+/// Counts what is read through it.
 struct Counting<R> {
     content: R,
     progress: Counted,
@@ -198,21 +230,8 @@ struct Counting<R> {
 
 impl<R: std::io::Read> std::io::Read for Counting<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        /// Bytes between two words about it.
-        const STEP: u64 = 32 << 20;
         let read = self.content.read(buffer)?;
-        let progress = &mut self.progress;
-        progress.done += read as u64;
-        if progress.done - progress.told >= STEP {
-            progress.told = progress.done;
-            progress.recorder.emit(EventKind::Progress {
-                stage: Stage::Restore,
-                what: progress.what.clone(),
-                done: progress.done,
-                total: Some(progress.total),
-                unit: "bytes".to_owned(),
-            });
-        }
+        self.progress.add(read);
         Ok(read)
     }
 }
