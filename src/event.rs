@@ -30,6 +30,9 @@ pub enum Stage {
     Deploy,
     /// The test plan after the deploy.
     Verify,
+    /// Other ways that the deploy could go, each from the same snapshot.
+    #[serde(rename = "what-if")]
+    WhatIf,
     /// Back to the snapshot, proved by tests and fingerprints.
     Rollback,
     /// Removes everything this run made, or keeps it with an expiry.
@@ -38,7 +41,7 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Preflight,
         Self::Provision,
         Self::Isolate,
@@ -47,6 +50,7 @@ impl Stage {
         Self::Snapshot,
         Self::Deploy,
         Self::Verify,
+        Self::WhatIf,
         Self::Rollback,
         Self::Teardown,
     ];
@@ -62,6 +66,7 @@ impl Stage {
             Self::Snapshot => "snapshot",
             Self::Deploy => "deploy",
             Self::Verify => "verify",
+            Self::WhatIf => "what-if",
             Self::Rollback => "rollback",
             Self::Teardown => "teardown",
         }
@@ -217,6 +222,36 @@ pub enum Output {
     Stderr,
 }
 
+/// How something came to an emulator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exchange {
+    /// A request without TLS.
+    #[default]
+    Http,
+    /// A request with TLS.
+    Https,
+    /// A mail.
+    Smtp,
+    /// A connection to a blackhole.
+    Tcp,
+    /// A handshake of TLS that failed.
+    Tls,
+}
+
+impl Exchange {
+    /// The name used in output and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Smtp => "smtp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+}
+
 /// A piece of a runbook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "part", rename_all = "kebab-case")]
@@ -253,6 +288,78 @@ pub struct Artefact {
     pub digest: String,
     /// Bytes.
     pub size: u64,
+}
+
+/// A time in which an `availability` target was not there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outage {
+    /// The target's name.
+    pub target: String,
+    /// When the first question was asked that failed.
+    pub from: Timestamp,
+    /// When the first question was asked that succeeded again; absent where it was still down when the deploy had ended.
+    pub to: Option<Timestamp>,
+    /// Seconds that it lasted, as far as it was watched.
+    pub seconds: f64,
+    /// How many questions failed.
+    pub probes: u64,
+    /// What the first of them said.
+    pub reason: String,
+    /// The steps that were running meanwhile, as `component / step`; none where it lay between two.
+    pub steps: Vec<String>,
+}
+
+/// How an `availability` target stood the deploy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Availability {
+    /// The target's name.
+    pub target: String,
+    /// How many questions were asked.
+    pub probes: u64,
+    /// How many of them failed.
+    pub failed: u64,
+    /// How many times it was not there; of more than 100 the first are told one by one.
+    pub outages: u64,
+    /// The sum of these times, in seconds.
+    pub downtime_seconds: f64,
+    /// The longest of them, in seconds.
+    pub longest_seconds: f64,
+    /// The slowest good answer, in seconds.
+    pub slowest_seconds: f64,
+}
+
+/// A path of a what-if that is to be tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathPlanned {
+    /// Its name, unique in the run.
+    pub path: String,
+    /// The what-if that it is part of: `rollback`, `rerun`, `interrupt`, `order`, `subset`, `again`.
+    pub what_if: String,
+    /// True where its outcome is told, and does not decide the verdict.
+    pub advisory: bool,
+}
+
+/// How a path ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathOutcome {
+    /// It ended as it has to.
+    Passed,
+    /// It did not: the package is at fault.
+    Failed,
+    /// That could not be seen.
+    Invalid,
+}
+
+impl PathOutcome {
+    /// The name used in output and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Invalid => "invalid",
+        }
+    }
 }
 
 /// What happened.
@@ -448,6 +555,75 @@ pub enum EventKind {
         name: String,
         /// The asking service or container, where its address is known.
         asker: String,
+    },
+    /// An emulator was asked for something.
+    EmulatorRequest {
+        /// The stage in which it was asked.
+        stage: Stage,
+        /// The emulator.
+        emulator: String,
+        /// The asking service or container, where its address is known.
+        asker: String,
+        /// How it came.
+        kind: Exchange,
+        /// `POST /charge`, `mail from a to b: subject`.
+        summary: String,
+        /// False where no route fitted, or somebody was written to who may not be.
+        matched: bool,
+        /// The status of the answer, of HTTP.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// The beginning of its headers and body.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+    /// Somebody called an address outside staging without asking for a name; nobody answered.
+    OutsideCall {
+        /// The stage in which it called.
+        stage: Stage,
+        /// The calling service or container, where its address is known.
+        caller: String,
+    },
+    /// A time in which an `availability` target was not there during the deploy.
+    Unavailable(Outage),
+    /// How an `availability` target stood the deploy.
+    Availability(Availability),
+    /// The what-ifs that the run is asked to try after the deploy: without an end of each, and of their stage, it is not
+    /// passed.
+    PathsPlanned {
+        /// In the order in which they begin.
+        paths: Vec<PathPlanned>,
+        /// Orders of the components that are not tried, because they are more than asked for.
+        orders_left_out: u64,
+        /// What orders were sampled with.
+        seed: u64,
+    },
+    /// A path of a what-if began, on a branch and a network of its own.
+    PathStarted {
+        /// Its name.
+        path: String,
+    },
+    /// Something happened on a path. It is no part of the deploy that is judged, and nothing that reads events may take it
+    /// for one: that is why it is wrapped.
+    OnPath {
+        /// The path's name.
+        path: String,
+        /// What happened there.
+        happened: Box<EventKind>,
+    },
+    /// A path ended, and its branch and network are gone.
+    PathEnded {
+        /// Its name.
+        path: String,
+        /// How.
+        outcome: PathOutcome,
+        /// One sentence: of a path that did not pass, why; of one that did, what was learnt.
+        reason: Option<String>,
+        /// Seconds from its start to its end.
+        seconds: f64,
+        /// What its branch had written, in bytes on disk; `None` where it was not measured.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<u64>,
     },
     /// What the snapshot looks like, or what stands there after rollback.
     Fingerprint {

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::event::{Event, Mode, Stage};
 use crate::report::files::EVENTS;
 use crate::report::record::Record;
-use crate::verdict::{Outcome, Rollback, StageEnd, needed};
+use crate::verdict::{Outcome, PathEnd, Rollback, StageEnd, needed};
 
 #[cfg(test)]
 mod tests;
@@ -187,8 +187,10 @@ fn contradiction(record: &Record) -> Option<String> {
     if record.exit_code != Some(0) {
         return Some(format!("run {run} says passed, but its exit code does not"));
     }
-    let counted =
-        |stage: &Stage| needed(Mode::Rehearse).contains(stage) || *stage == Stage::Rollback;
+    let counted = |stage: &Stage| {
+        let what_if = *stage == Stage::WhatIf && record.what_ifs.is_some();
+        needed(Mode::Rehearse).contains(stage) || *stage == Stage::Rollback || what_if
+    };
     for stage in Stage::ALL.iter().filter(|stage| counted(stage)) {
         let ends: Vec<_> = record
             .stages
@@ -206,11 +208,25 @@ fn contradiction(record: &Record) -> Option<String> {
         .suites
         .iter()
         .find(|s| counted(&s.stage) && s.failed + s.errors > 0);
+    let path = record
+        .what_ifs
+        .iter()
+        .flat_map(|what_ifs| &what_ifs.paths)
+        .find(|path| !path.advisory && path.end != PathEnd::Passed);
     bad.map(|suite| {
         format!(
             "run {run} says passed, but suite {} has failures",
             suite.suite
         )
+    })
+    .or_else(|| {
+        path.map(|path| {
+            format!(
+                "run {run} says passed, but its path `{}` {}",
+                path.path,
+                path.end.says()
+            )
+        })
     })
 }
 

@@ -2,8 +2,6 @@
 //!
 //! What a template names must be there: a name that nobody declared would become an empty text in production.
 
-use std::collections::BTreeMap;
-
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 
 const NAME: &str = "template";
@@ -47,7 +45,7 @@ pub fn names(source: &str) -> Result<Vec<String>, String> {
 ///
 /// # Errors
 /// What is wrong with the template, in one line; the values are not part of it.
-pub fn fill(source: &str, values: &BTreeMap<String, String>) -> Result<String, String> {
+pub fn fill(source: &str, values: &impl serde::Serialize) -> Result<String, String> {
     let mut environment = environment();
     let filled = environment
         .add_template(NAME, source)
@@ -92,6 +90,8 @@ fn said(error: &minijinja::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

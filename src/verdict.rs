@@ -4,6 +4,7 @@
 //! an event that is missing all leave a verdict that is not passed, without anybody having to report them.
 
 mod judge;
+mod paths;
 mod stages;
 #[cfg(test)]
 pub(crate) mod stream;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{CaseStatus, Event, EventKind, Owner, Stage};
 
+pub use paths::{PathEnd, PathSeen, paths_seen};
 pub use stages::{StageEnd, StageSeen, needed, stages_seen};
 
 /// The three values. Not run is never passed.
@@ -83,7 +85,29 @@ pub struct Verdict {
 /// The name under which the rollback stage measures itself, in [`EventKind::Measured`].
 pub const ROLLBACK_MEASURE: &str = "rollback to healthy";
 
+/// The name under which the what-if stage measures the package's own rollback, in [`EventKind::Measured`].
+pub const OWN_ROLLBACK_MEASURE: &str = "the package's own rollback";
+
 impl Verdict {
+    /// What the deploy and its tests alone would be judged to be, without the what-ifs that were asked for.
+    pub fn of_the_deploy(events: &[Event]) -> Self {
+        // Their number is missed, so they are replaced rather than taken out.
+        let without: Vec<Event> = events
+            .iter()
+            .map(|event| match &event.kind {
+                EventKind::PathsPlanned { .. } => Event {
+                    kind: EventKind::Note {
+                        stage: Stage::Preflight,
+                        text: String::new(),
+                    },
+                    ..event.clone()
+                },
+                _ => event.clone(),
+            })
+            .collect();
+        Self::of(&without)
+    }
+
     /// Folds the events so far. [`EventKind::Judged`] and [`EventKind::RunFinished`] carry verdicts of this fold and
     /// are ignored, so that folding a finished stream again gives the same answer.
     pub fn of(events: &[Event]) -> Self {

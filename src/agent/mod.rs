@@ -7,6 +7,7 @@
 mod beacon;
 mod changes;
 mod copy;
+mod emulate;
 mod fault;
 mod fingerprint;
 mod layer;
@@ -20,6 +21,8 @@ mod serve;
 mod size;
 mod stamp;
 mod tree;
+mod watch;
+mod way_out;
 mod work;
 
 use std::ffi::OsString;
@@ -70,6 +73,13 @@ pub enum AgentCommand {
         /// `{"tcp":{"address":"192.0.2.1","port":80,"timeout":{"secs":1,"nanos":0}}}`
         #[arg(required = true, value_parser = parse_reach)]
         tries: Vec<Reach>,
+    },
+    /// Stand in for a system outside, as CONFIG says, and print an `EmulatorLine` for each request.
+    ///
+    /// The first line says that it listens. SIGUSR1 asks for a line that stands below all that was answered before.
+    Emulate {
+        /// A JSON document: `Emulation`.
+        config: PathBuf,
     },
     /// Wait for SIGTERM: the bastion's main process.
     Idle,
@@ -155,7 +165,10 @@ pub fn run(command: AgentCommand) -> ExitCode {
         }
     };
     let waits = match &command {
-        AgentCommand::Serve | AgentCommand::Idle | AgentCommand::Beacon { .. } => true,
+        AgentCommand::Serve
+        | AgentCommand::Idle
+        | AgentCommand::Emulate { .. }
+        | AgentCommand::Beacon { .. } => true,
         AgentCommand::Work
         | AgentCommand::Reach { .. }
         | AgentCommand::Layer { .. }
@@ -211,6 +224,7 @@ async fn perform(command: AgentCommand) -> Result<(), String> {
             }
             Ok(())
         }
+        AgentCommand::Emulate { config } => emulate::emulate(&config).await,
         AgentCommand::Idle => std::future::pending().await,
         AgentCommand::Layer { folders } => blocking(move || layer::layer(&folders)).await,
         AgentCommand::Copy { folders } => {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::protocol::NetworkFacts;
+use super::way_out;
 
 /// The route goes through a gateway (`RTF_GATEWAY`).
 const VIA_GATEWAY: u32 = 0x2;
@@ -14,12 +15,16 @@ pub(super) fn facts() -> NetworkFacts {
     let read = |table: &str| {
         std::fs::read_to_string(format!("/proc/self/net/{table}")).unwrap_or_default()
     };
-    parse(
+    let facts = parse(
         &read("fib_trie"),
         &read("route"),
         &read("if_inet6"),
         &read("ipv6_route"),
-    )
+    );
+    NetworkFacts {
+        hears_calls: facts.default_route && way_out::can_listen(),
+        ..facts
+    }
 }
 
 fn parse(fib_trie: &str, route: &str, if_inet6: &str, ipv6_route: &str) -> NetworkFacts {
@@ -40,6 +45,7 @@ fn parse(fib_trie: &str, route: &str, if_inet6: &str, ipv6_route: &str) -> Netwo
         addresses,
         gateways,
         default_route,
+        hears_calls: false,
     }
 }
 

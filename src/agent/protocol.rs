@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::model::{Observation, Probe, Unseen};
+use crate::check::availability::{Tally, Target};
+use crate::check::model::{Observation, Probe, Received, Unseen};
+use crate::plan::model::Route;
 
 /// One question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +41,22 @@ pub enum Ask {
     Reach(Reach),
     /// The agent's own network, as the kernel sees it.
     Network,
+    /// Begins to ask these again and again. The reply comes when each has answered once, or has not within its time; its
+    /// id is what the watch is called, and its time is that since the watch began.
+    Watch(Watch),
+    /// Ends a watch, by its name, after one more round that begins now.
+    Watched(u64),
+}
+
+/// What is to be asked again and again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Each at its own pace.
+    pub targets: Vec<Target>,
+    /// Until then each must have answered once.
+    pub patience: Duration,
+    /// The watch ends by itself after this, if nobody ends it.
+    pub most: Duration,
 }
 
 /// One try to get out.
@@ -105,6 +123,10 @@ pub enum Answer {
     Reached(Reached),
     /// To `Network`.
     Network(NetworkFacts),
+    /// To `Watch`: of each target whether it answered, else what was seen at last; then nothing is watched.
+    Watching(Vec<Result<(), String>>),
+    /// To `Watched`: of each target what its answers add up to.
+    Watched(Vec<Tally>),
     /// The request could not be read.
     Refused(String),
 }
@@ -157,6 +179,9 @@ pub struct NetworkFacts {
     /// True where a default route exists. That is no hole by itself: on engine 20.10 it leads to an address that
     /// nobody has.
     pub default_route: bool,
+    /// True where somebody who calls an outside address can be heard to look for the way out ([`CalledOut`]).
+    #[serde(default)]
+    pub hears_calls: bool,
 }
 
 /// A line on the standard output of `agent serve`: a question that was refused.
@@ -168,4 +193,72 @@ pub struct RefusedName {
     pub kind: String,
     /// The asking container's address.
     pub asker: IpAddr,
+}
+
+/// What an emulator does: the file that is put into its container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Emulation {
+    /// Answers HTTP.
+    Http {
+        /// Ports without TLS.
+        ports: Vec<u16>,
+        /// Ports with TLS.
+        tls: Vec<u16>,
+        /// Certificates and key in PEM, where there are ports with TLS.
+        identity: Option<Identity>,
+        /// The first that fits answers. Files are those of the container.
+        routes: Vec<Route>,
+    },
+    /// Takes mail.
+    Smtp {
+        /// TCP ports.
+        ports: Vec<u16>,
+        /// How it calls itself.
+        host: String,
+        /// Who may be written to.
+        accept: Vec<String>,
+    },
+    /// Lets connections hang.
+    Blackhole {
+        /// TCP ports.
+        ports: Vec<u16>,
+    },
+}
+
+/// What a server of TLS shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its certificate and those above it, in PEM.
+    pub certificates: String,
+    /// Its key, in PEM.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Identity {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
+/// A line on the standard output of `agent emulate`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmulatorLine {
+    /// It listens; the first line.
+    Listening,
+    /// It was asked by SIGUSR1 for how far it has come: everything that was answered before stands above. From 1.
+    Marked(u64),
+    /// It received something, written before it is answered.
+    Received(Box<Received>),
+}
+
+/// A line on the standard output of `agent serve`: somebody looked for the way out of the network, and there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CalledOut {
+    /// The address of the way out.
+    pub way_out: IpAddr,
+    /// The calling container's address.
+    pub caller: IpAddr,
 }

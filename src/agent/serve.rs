@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::lines;
 use super::protocol::RefusedName;
+use super::{lines, way_out};
 
 /// How the refusal is worded. REFUSED would be the truer word, but the asker would hear that the name cannot be
 /// resolved for now, and well-made programs then try again. Measured on engine 20.10 with the C library's resolver:
@@ -47,6 +47,7 @@ pub(super) async fn serve() -> Result<(), String> {
     tokio::select! {
         end = datagrams(udp, print) => end,
         end = conversations(tcp, print) => end,
+        end = way_out::listen(|called| lines::print(&called)) => end,
     }
 }
 

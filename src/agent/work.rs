@@ -11,12 +11,19 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::probe::{self, Prober};
 use super::protocol::{Answer, Ask, Reply, Request};
+use super::watch::Watches;
 use super::{network, reach};
 
 /// Bytes of one request. A file in a form takes about four bytes a byte.
 const LINE_LIMIT: usize = 64 << 20;
 /// What all requests under way may take, in MiB.
 const BUDGET: u32 = 256;
+
+/// What requests are worked on with.
+struct Means {
+    prober: Arc<Prober>,
+    watches: Watches,
+}
 
 /// Works until the input ends, then finishes what is under way.
 ///
@@ -26,10 +33,13 @@ pub(super) async fn work(
     input: impl AsyncRead + Unpin,
     output: impl AsyncWrite + Unpin + Send + 'static,
 ) -> Result<(), String> {
-    let prober = Arc::new(Prober::new()?);
+    let means = Arc::new(Means {
+        prober: Arc::new(Prober::new()?),
+        watches: Watches::default(),
+    });
     let (sender, receiver) = mpsc::channel(16);
     let writer = tokio::spawn(write(receiver, output));
-    let read = read(input, prober, sender.clone()).await;
+    let read = read(input, means, sender.clone()).await;
     // The writer ends when the last task has dropped its sender.
     drop(sender);
     let written = writer
@@ -40,7 +50,7 @@ pub(super) async fn work(
 
 async fn read(
     input: impl AsyncRead + Unpin,
-    prober: Arc<Prober>,
+    means: Arc<Means>,
     sender: mpsc::Sender<Reply>,
 ) -> Result<(), String> {
     let budget = Arc::new(Semaphore::new(BUDGET as usize));
@@ -59,9 +69,9 @@ async fn read(
         let Ok(share) = budget.clone().acquire_many_owned(share).await else {
             return Ok(());
         };
-        let (prober, sender) = (prober.clone(), sender.clone());
+        let (means, sender) = (means.clone(), sender.clone());
         tokio::spawn(async move {
-            let reply = reply(line, prober).await;
+            let reply = reply(line, means).await;
             // Nobody hears us: the writer will say why.
             let _ = sender.send(reply).await;
             drop(share);
@@ -129,7 +139,7 @@ async fn next_line(
     }
 }
 
-async fn reply(line: Line, prober: Arc<Prober>) -> Reply {
+async fn reply(line: Line, means: Arc<Means>) -> Reply {
     let started = Instant::now();
     let refused = |id: u64, reason: String| Reply {
         id,
@@ -151,7 +161,7 @@ async fn reply(line: Line, prober: Arc<Prober>) -> Reply {
     };
     drop(line);
     // In a task of its own, so that a mistake of ours is an answer and not a run that waits for ever.
-    match tokio::spawn(answer(ask, prober)).await {
+    match tokio::spawn(answer(id, ask, means)).await {
         Ok((answer, elapsed)) => Reply {
             id,
             answer,
@@ -162,10 +172,10 @@ async fn reply(line: Line, prober: Arc<Prober>) -> Reply {
 }
 
 /// The answer, and its time where that is not all of it.
-async fn answer(ask: Ask, prober: Arc<Prober>) -> (Answer, Option<std::time::Duration>) {
+async fn answer(id: u64, ask: Ask, means: Arc<Means>) -> (Answer, Option<std::time::Duration>) {
     match ask {
         Ask::Probe(probe) => {
-            let (seen, elapsed) = prober.probe(probe).await;
+            let (seen, elapsed) = means.prober.probe(probe).await;
             (Answer::Seen(seen), Some(elapsed))
         }
         Ask::AwaitTcp {
@@ -178,6 +188,14 @@ async fn answer(ask: Ask, prober: Arc<Prober>) -> (Answer, Option<std::time::Dur
         ),
         Ask::Reach(what) => (Answer::Reached(reach::reach(&what).await), None),
         Ask::Network => (Answer::Network(network::facts()), None),
+        Ask::Watch(watch) => {
+            let (first, elapsed) = means.watches.begin(id, watch, &means.prober).await;
+            (Answer::Watching(first), Some(elapsed))
+        }
+        Ask::Watched(id) => match means.watches.end(id).await {
+            Some(tallies) => (Answer::Watched(tallies), None),
+            None => (Answer::Refused(format!("nothing is watched as {id}")), None),
+        },
     }
 }
 

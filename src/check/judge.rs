@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::findings::Findings;
 use super::model::{Expect, Observation, Test, Unseen};
-use super::{exec, file, http, sql, tcp, vacuous};
+use super::{emulator, exec, file, http, sql, tcp, vacuous};
 use crate::event::Mismatch;
 
 /// What came of one test.
@@ -59,6 +59,7 @@ pub fn judge(
         Expect::Sql(expect) => sql::judge(expect, observation, elapsed, baseline, &mut findings),
         Expect::Exec(expect) => exec::judge(expect, observation, elapsed, baseline, &mut findings),
         Expect::File(expect) => file::judge(expect, observation, baseline, &mut findings),
+        Expect::Emulator(expect) => emulator::judge(expect, observation, &mut findings),
     }
     findings.into_judgement()
 }
@@ -72,6 +73,7 @@ fn unanswered(expect: &Expect, reason: &str) -> Judgement {
         Expect::Sql(_) => "a result",
         Expect::Exec(_) => "a command that ends",
         Expect::File(_) => "a look at the file",
+        Expect::Emulator(_) => "an emulator's record",
     };
     let seen = super::show::line(reason);
     Judgement::Failed {
@@ -92,5 +94,6 @@ pub(super) fn kind(observation: &Observation) -> &'static str {
         Observation::Sql { .. } => "sql",
         Observation::Exec { .. } => "exec",
         Observation::File(_) => "file",
+        Observation::Emulator(_) => "emulator",
     }
 }

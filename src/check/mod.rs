@@ -4,12 +4,16 @@
 //! expectation was false) apart from *error* (it could not be determined). [`vacuous`] and [`compile`] let the
 //! plan refuse what could never be judged.
 
+pub mod availability;
+pub mod config;
+mod emulator;
 mod exec;
 mod file;
 mod findings;
 mod http;
 mod judge;
 pub mod ladder;
+pub mod locks;
 pub mod model;
 pub mod rows;
 pub mod schema;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Exchange;
 use crate::plan::model::Location;
 
 /// One test of a test plan.
@@ -59,7 +60,8 @@ pub enum Severity {
     Warn,
 }
 
-/// What to do to see something. Sent to the agent as it is, except `Exec` and `File`, which the engine serves.
+/// What to do to see something. Sent to the agent as it is, except `Exec` and `File`, which the
+/// engine serves, and `Emulator`, which the run knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Probe {
@@ -73,6 +75,8 @@ pub enum Probe {
     Exec(ExecProbe),
     /// A file in a service's container.
     File(FileProbe),
+    /// What an emulator received.
+    Emulator(EmulatorProbe),
 }
 
 /// One HTTP exchange.
@@ -180,6 +184,97 @@ pub struct FileProbe {
     pub path: String,
 }
 
+/// What an emulator received.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EmulatorProbe {
+    /// The emulator.
+    pub name: String,
+    /// From when on; default [`Since::Deploy`] for tests after the deploy, else the start of the stage that asks.
+    pub since: Option<Since>,
+}
+
+/// From when on requests to an emulator count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Since {
+    /// From the first step of the deploy on.
+    Deploy,
+    /// From the start of the run on.
+    Start,
+}
+
+/// One thing that an emulator received.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Received {
+    /// How it came.
+    pub kind: Exchange,
+    /// The asking service or container; inside the emulator, its address.
+    pub asker: String,
+    /// The host that was asked for, of HTTP.
+    #[serde(default)]
+    pub host: String,
+    /// In upper case, of HTTP.
+    #[serde(default)]
+    pub method: String,
+    /// Without the query, of HTTP.
+    #[serde(default)]
+    pub path: String,
+    /// Without `?`, of HTTP.
+    #[serde(default)]
+    pub query: String,
+    /// Names in lower case.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// The sender, of mail.
+    #[serde(default)]
+    pub from: String,
+    /// The recipients, of mail.
+    #[serde(default)]
+    pub to: Vec<String>,
+    /// Of mail.
+    #[serde(default)]
+    pub subject: String,
+    /// The body as text (invalid UTF-8 replaced), as far as it was read.
+    #[serde(default)]
+    pub body: String,
+    /// True where the body was longer.
+    #[serde(default)]
+    pub cut: bool,
+    /// Bytes of the whole body.
+    #[serde(default)]
+    pub bytes: u64,
+    /// False where no route fitted, or somebody was written to who may not be.
+    pub matched: bool,
+    /// The status of the answer, of HTTP.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// What else there is to say: why it is not matched, why a handshake failed, the port of a connection.
+    #[serde(default)]
+    pub note: String,
+}
+
+impl Received {
+    /// In a few words: `POST /charge`, `mail from a@x to b@y: Your order`.
+    pub fn summary(&self) -> String {
+        match self.kind {
+            Exchange::Http | Exchange::Https => format!("{} {}", self.method, self.path),
+            Exchange::Smtp => {
+                let subject = match self.subject.as_str() {
+                    "" => "no subject",
+                    subject => subject,
+                };
+                let from = match self.from.as_str() {
+                    "" => "nobody",
+                    from => from,
+                };
+                format!("mail from {from} to {}: {subject}", self.to.join(", "))
+            }
+            Exchange::Tcp => format!("connection to {}", self.note),
+            Exchange::Tls => format!("TLS handshake failed: {}", self.note),
+        }
+    }
+}
+
 /// Bytes that are read of a body, an output or a file; what lies beyond is not judged.
 pub const SEEN_LIMIT: usize = 1 << 20;
 
@@ -221,6 +316,8 @@ pub enum Observation {
     },
     /// A file, or its absence.
     File(Option<FileSeen>),
+    /// All that an emulator received, in order.
+    Emulator(Vec<Received>),
 }
 
 /// A file that is there.
@@ -268,6 +365,8 @@ pub enum Expect {
     Exec(ExecExpect),
     /// For `file`.
     File(FileExpect),
+    /// For `emulator`.
+    Emulator(EmulatorExpect),
 }
 
 /// A condition on text.
@@ -354,6 +453,43 @@ pub struct FileExpect {
     pub owner: Option<(u64, u64)>,
     /// Everything equals what the baseline saw.
     pub same_as_baseline: bool,
+}
+
+/// For `emulator`.
+#[derive(Clone, Debug, Serialize)]
+pub struct EmulatorExpect {
+    /// Which of all that it received count.
+    pub received: Wanted,
+    /// How many of them.
+    pub count: Count,
+}
+
+/// Which requests count: those that fit everything that is given.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Wanted {
+    /// In upper case.
+    pub method: Option<String>,
+    /// `*` stands for any characters.
+    pub path: Option<String>,
+    /// The asking service, or `bastion`.
+    pub by: Option<String>,
+    /// All of these, on the sender.
+    pub from: Vec<TextMatch>,
+    /// Each of these, on at least one recipient.
+    pub to: Vec<TextMatch>,
+    /// All of these.
+    pub subject: Vec<TextMatch>,
+    /// All of these.
+    pub body: Vec<TextMatch>,
+}
+
+/// How many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// At least.
+    pub min: u64,
+    /// At most.
+    pub max: Option<u64>,
 }
 
 /// What the baseline saw, by test name.

@@ -38,6 +38,7 @@ pub fn vacuous(expect: &Expect) -> bool {
                 && exec.within.is_none()
                 && !exec.same_as_baseline
         }
+        Expect::Emulator(expect) => super::emulator::idle(expect),
         Expect::File(file) => {
             file.exists.is_none()
                 && file.content.is_empty()

@@ -11,7 +11,7 @@ use super::bases::Limit;
 use super::conduct::{Asked, run};
 use super::run::KEEP_FOR;
 use crate::event::Mode;
-use crate::stage::run::Keep;
+use crate::stage::run::{Keep, Trying};
 
 /// Prove that the backups can be restored and that staging works on them; nothing is deployed.
 #[derive(Debug, Args)]
@@ -67,5 +67,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         branching: None,
         without_isolation: false,
         prove: arguments.prove,
+        what_if: None,
+        trying: Trying::default(),
     })
 }

@@ -19,7 +19,7 @@ use crate::manifest::Loaded;
 use crate::mask::{Mask, SHORTEST};
 use crate::notify::deliver::Receiver;
 use crate::package::{OpenLimits, OpenedPackage};
-use crate::plan::model::{Plan, Secret};
+use crate::plan::model::{Asked as AskedPath, Plan, Secret, WhatIf};
 use crate::plan::{PackageFacts, resolve, subset};
 use crate::report::files::RunFolder;
 use crate::report::jsonl::JsonLines;
@@ -27,7 +27,7 @@ use crate::report::record::Record;
 use crate::report::{Recorder, Sink};
 use crate::secret::Secrets;
 use crate::stage::conductor::conduct;
-use crate::stage::run::{Keep, Order};
+use crate::stage::run::{Keep, Order, Trying};
 use crate::staging::{AgentBinary, Names};
 use crate::state::Branching;
 
@@ -51,6 +51,10 @@ pub(super) struct Asked<'a> {
     pub without_isolation: bool,
     /// Feed damaged copies too.
     pub prove: bool,
+    /// Which what-ifs are tried, where not the file says it.
+    pub what_if: Option<Vec<WhatIf>>,
+    /// How what-ifs are tried.
+    pub trying: Trying,
 }
 
 /// The files, read, checked and resolved. The opened package must live as long as the run: an unpacked archive
@@ -110,6 +114,9 @@ pub(super) fn prepare(asked: &Asked<'_>) -> Result<Prepared, ExitCode> {
             ExitCode::from(USAGE)
         })?;
     }
+    if let Some(wanted) = &asked.what_if {
+        plan.what_ifs = chosen(wanted, &plan.what_ifs);
+    }
     if mode == Mode::Rehearse && !looks_at_the_deploy(&plan) {
         say::error(
             format!(
@@ -133,6 +140,18 @@ pub(super) fn prepare(asked: &Asked<'_>) -> Result<Prepared, ExitCode> {
             .collect(),
         opened,
     })
+}
+
+/// The what-ifs of the command line. What the rehearsal says of one of them still counts.
+fn chosen(wanted: &[WhatIf], in_file: &[AskedPath]) -> Vec<AskedPath> {
+    WhatIf::ALL
+        .into_iter()
+        .filter(|what_if| wanted.contains(what_if))
+        .map(|what_if| {
+            let said = in_file.iter().find(|asked| asked.what_if == what_if);
+            said.copied().unwrap_or_else(|| AskedPath::of(what_if))
+        })
+        .collect()
 }
 
 /// Reads what the plan's secrets stand for: a password that is not there is found before anything is begun.
@@ -254,7 +273,7 @@ fn mask(plan: &Plan, secrets: &Secrets, run: &str) -> Result<Mask, ExitCode> {
 const LIKELY: usize = 8;
 
 /// Words of the events themselves, and those by which a question to a person is known.
-const VOCABULARY: [&str; 54] = [
+const VOCABULARY: [&str; 64] = [
     "rehearse",
     "backup-check",
     "passed",
@@ -309,6 +328,16 @@ const VOCABULARY: [&str; 54] = [
     "proceed",
     "did not end within its timeout",
     "stdin is not a terminal",
+    "paths-planned",
+    "path-started",
+    "path-ended",
+    "on-path",
+    "rerun",
+    "interrupt",
+    "order",
+    "subset",
+    "again",
+    "unfinished",
 ];
 
 /// A deploy that no test looks at would pass by being run.
@@ -456,6 +485,7 @@ async fn conducted(
         branching: asked.branching,
         bases_limit: asked.bases_limit,
         without_isolation: asked.without_isolation,
+        trying: asked.trying,
         folder: folder.clone(),
     };
     let cancel = CancellationToken::new();

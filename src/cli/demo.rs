@@ -10,7 +10,7 @@ use super::conduct::{Asked, run};
 use super::run::KEEP_FOR;
 use super::{Format, Reporting, USAGE, sample, say};
 use crate::event::Mode;
-use crate::stage::run::Keep;
+use crate::stage::run::{Keep, Trying};
 
 /// Rehearse the sample website's two releases: one passes, one takes the site down.
 #[derive(Debug, Args)]
@@ -108,5 +108,7 @@ fn rehearse(dir: &Path, package: &Path, report_dir: &Path) -> ExitCode {
         branching: None,
         without_isolation: false,
         prove: false,
+        what_if: None,
+        trying: Trying::default(),
     })
 }

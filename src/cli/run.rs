@@ -11,6 +11,8 @@ use super::afterwards::Telling;
 use super::bases::Limit;
 use super::conduct::{Asked, run};
 use crate::event::Mode;
+use crate::plan::model::WhatIf;
+use crate::stage::run::Trying;
 use crate::state::Branching;
 
 /// Rehearse a deploy: restore, prove, snapshot, deploy, test, judge, roll back.
@@ -47,6 +49,21 @@ pub struct Arguments {
     /// Whether to leave staging up at the end, as the deploy left it, to look at
     #[arg(long, value_enum, default_value_t = KeepArgument::Never)]
     pub keep: KeepArgument,
+    /// What-ifs to try, with a comma between two, instead of the rehearsal's `what_if:`
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = what_if_names(), hide_possible_values = true)]
+    pub what_if: Vec<String>,
+    /// Try no what-if, whatever the rehearsal says
+    #[arg(long, conflicts_with = "what_if")]
+    pub no_what_if: bool,
+    /// Paths of what-ifs side by side [default: the cores of this machine, at most 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: Option<u8>,
+    /// The most orders of the components that the what-if `order` tries
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    pub max_orders: usize,
+    /// Sample the same orders as a run that told this seed [default: by the package's digest]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// How writable branches of restored data are made: by overlay volumes where the engine can mount them, else by
     /// copies
     #[arg(long, value_enum, default_value_t = BranchesArgument::Auto)]
@@ -90,6 +107,10 @@ pub enum BranchesArgument {
 /// How long a kept staging lives, and how long a crashed one on another machine, which cannot be seen to be dead.
 pub(super) const KEEP_FOR: SignedDuration = SignedDuration::from_hours(24);
 
+fn what_if_names() -> clap::builder::PossibleValuesParser {
+    WhatIf::ALL.map(WhatIf::name).into()
+}
+
 fn assignment(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .filter(|(name, _)| !name.is_empty())
@@ -126,5 +147,18 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         },
         without_isolation: arguments.without_isolation,
         prove: false,
+        what_if: match (arguments.no_what_if, arguments.what_if.as_slice()) {
+            (true, _) => Some(Vec::new()),
+            (false, []) => None,
+            (false, names) => {
+                let named = |what_if: &WhatIf| names.iter().any(|name| name == what_if.name());
+                Some(WhatIf::ALL.into_iter().filter(named).collect())
+            }
+        },
+        trying: Trying {
+            jobs: arguments.jobs.map_or(Trying::default().jobs, usize::from),
+            most_orders: arguments.max_orders,
+            seed: arguments.seed,
+        },
     })
 }

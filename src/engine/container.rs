@@ -105,6 +105,50 @@ impl Engine {
         )
     }
 
+    /// Sends a signal to a container's main process.
+    ///
+    /// # Errors
+    /// When the engine refuses, also where the container does not run.
+    pub async fn signal_container(&self, name: &str, signal: &str) -> Result<(), EngineError> {
+        let options = KillContainerOptions {
+            signal: signal.to_owned(),
+        };
+        self.docker
+            .kill_container(name, Some(options))
+            .await
+            .doing(|| format!("send {signal} to container `{name}`"))
+    }
+
+    /// Lets nothing in a container run until [`Engine::unpause_container`]. One that is gone or does not run is fine.
+    ///
+    /// # Errors
+    /// When the engine cannot.
+    pub async fn pause_container(&self, name: &str) -> Result<(), EngineError> {
+        let paused = self.docker.pause_container(name).await;
+        match paused.doing(|| format!("pause container `{name}`")) {
+            Err(error) if matches!(error.status, Some(404 | 409)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Lets a container go on. One that is gone or is not paused is fine.
+    ///
+    /// # Errors
+    /// When the engine cannot.
+    pub async fn unpause_container(&self, name: &str) -> Result<(), EngineError> {
+        let unpaused = self.docker.unpause_container(name).await;
+        match unpaused.doing(|| format!("unpause container `{name}`")) {
+            Err(error)
+                if matches!(error.status, Some(404 | 409 | 500))
+                    && error.cause.contains("not paused") =>
+            {
+                Ok(())
+            }
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+
     /// Removes a container, running or not, with the anonymous volumes that it alone used. One that is gone is fine.
     ///
     /// One after the other: in engines before 23 two containers that leave the same network in the same moment can hang

@@ -89,6 +89,8 @@ pub struct ContainerSpec {
     pub read_only: bool,
     /// The signal that asks it to stop.
     pub stop_signal: Option<String>,
+    /// Hears what is said on its network beside the protocols: our own agent, never a service.
+    pub hears_the_wire: bool,
 }
 
 impl ContainerSpec {
@@ -115,6 +117,7 @@ impl ContainerSpec {
             init: false,
             read_only: false,
             stop_signal: None,
+            hears_the_wire: false,
         }
     }
 }
@@ -189,7 +192,7 @@ pub(super) fn create_body(
         readonly_rootfs: spec.read_only.then_some(true),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         // Net-raw can forge addresses on the bridge; no ordinary service needs it.
-        cap_drop: Some(vec!["NET_RAW".to_owned()]),
+        cap_drop: (!spec.hears_the_wire).then(|| vec!["NET_RAW".to_owned()]),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
             config: Some(HashMap::from([

@@ -8,7 +8,8 @@ use crate::manifest::problem::Problems;
 use crate::manifest::stack;
 use crate::manifest::testplan;
 use crate::manifest::tree::Node;
-use crate::plan::{self, PackageFacts, model::Plan, model::Shape};
+use crate::plan::model::{Package, Plan, Shape, WhatIf};
+use crate::plan::{self, PackageFacts};
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +175,13 @@ fn rehearsal(path: &Path) -> Result<Checked, Problems> {
             None
         }
     };
+    if let Some(Plan {
+        package: Some(package),
+        ..
+    }) = &plan
+    {
+        own_rollback(&loaded, package, &mut p);
+    }
     for restore in &loaded.rehearsal.restores {
         let source = &restore.source.value;
         if !source.is_file() {
@@ -190,6 +198,9 @@ fn rehearsal(path: &Path) -> Result<Checked, Problems> {
             .as_ref()
             .map(|p| count(p.components.len(), "component")),
     );
+    if !plan.emulators.is_empty() {
+        found.push(count(plan.emulators.len(), "emulator"));
+    }
     found.extend(plan.testplan.as_ref().map(|t| count(t.tests.len(), "test")));
     Ok(Checked {
         kind: Kind::Rehearsal,
@@ -199,6 +210,22 @@ fn rehearsal(path: &Path) -> Result<Checked, Problems> {
         notes,
         plan: Some(plan),
     })
+}
+
+/// A way back that is to be tried has to be there. A run says it of the path, since the package may be another one then.
+fn own_rollback(loaded: &load::Loaded, package: &Package, p: &mut Problems) {
+    let asked = &loaded.rehearsal.what_if;
+    let rollback = asked
+        .iter()
+        .find(|asked| asked.value.what_if == WhatIf::Rollback);
+    if let (Some(asked), true) = (rollback, package.rollback.is_empty()) {
+        p.push(
+            asked
+                .place
+                .problem(format!("the package `{}` has no rollback", package.name))
+                .help("add `rollback:` to its deploy.yaml, or take this what-if out"),
+        );
+    }
 }
 
 /// The package that a rehearsal names, if it is a folder. A packed one is opened by a run.

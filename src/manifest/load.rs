@@ -60,6 +60,9 @@ impl Loaded {
                 add("testplan", &path);
             }
         }
+        for path in self.rehearsal.emulators.iter().flat_map(|e| &e.files) {
+            add("rehearsal", path);
+        }
         for restore in &self.rehearsal.restores {
             add(&restore.name(), &restore.source.value);
             let demands = &restore.demands;

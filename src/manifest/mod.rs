@@ -4,7 +4,9 @@
 //! everything that is wrong at once, and every problem quotes the line that is wrong.
 
 pub mod check;
+pub(crate) mod declares;
 pub(crate) mod decode;
+pub mod emulators;
 mod environment;
 pub(crate) mod interpolate;
 pub mod load;
@@ -24,6 +26,7 @@ pub(crate) mod suggest;
 pub mod testplan;
 pub(crate) mod tree;
 pub(crate) mod units;
+mod what_if;
 
 pub use check::{Checked, check, check_package};
 pub use load::{Loaded, load};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::event::Part;
+use crate::manifest::declares::{self, DeclaresEntry};
 use crate::manifest::decode::{Fields, some, string, text};
 use crate::manifest::load::{self, read};
 use crate::manifest::names;
@@ -42,6 +43,10 @@ pub struct PackageManifest {
     pub document: Vec<Part>,
     /// Schema objects that it says it changes.
     pub declares_schema: Vec<String>,
+    /// What else it declares.
+    pub declares: DeclaresEntry,
+    /// What it says that its own way back leaves behind.
+    pub rollback_leaves: Vec<String>,
 }
 
 /// A component as written.
@@ -159,17 +164,22 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
     let rollback = f.opt("rollback", p, |node, p| {
         let mut f = Fields::of(node, "`rollback`", p)?;
         let steps = f.req("steps", p, |node, p| steps(node, root, p));
+        let leaves = f.opt("leaves", p, |node, p| some(node, p, leaves));
         f.finish(p);
-        steps
+        Some((steps.unwrap_or_default(), leaves.unwrap_or_default()))
     });
-    let declares_schema = f.opt("declares", p, |node, p| {
-        let mut f = Fields::of(node, "`declares`", p)?;
-        let schema = f.req("schema", p, |node, p| some(node, p, string));
-        f.finish(p);
-        schema
-    });
+    let (rollback, rollback_leaves) = rollback.unwrap_or_default();
+    let declares = f.opt("declares", p, declares::decode);
     f.finish(p);
     let components = ordered(components.unwrap_or_default(), p);
+    let (declares_schema, declares) = declares.unwrap_or_default();
+    if let (Some(most), true) = (&declares.max_rollback, rollback.is_empty()) {
+        p.push(
+            most.place
+                .problem("`max_rollback` of a package that has no `rollback`")
+                .help("add `rollback:` with its steps, or remove it"),
+        );
+    }
     let manifest = PackageManifest {
         name: name?.value,
         version,
@@ -177,13 +187,34 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
         parameters: parameters.unwrap_or_default(),
         secrets: secrets.unwrap_or_default(),
         components,
-        rollback: rollback.unwrap_or_default(),
+        rollback,
         manual: Vec::new(),
         document: Vec::new(),
-        declares_schema: declares_schema.unwrap_or_default(),
+        declares_schema,
+        declares,
+        rollback_leaves,
     };
     declared(&manifest, p);
     Some(manifest)
+}
+
+/// A kind and a name: `table notes`, `file /etc/app.conf`.
+fn leaves(node: &Arc<Node>, p: &mut Problems) -> Option<String> {
+    const KINDS: [&str; 7] = [
+        "table", "column", "sequence", "file", "volume", "image", "variable",
+    ];
+    let written = text(node, p)?;
+    let kind = written.value.split_whitespace().next().unwrap_or_default();
+    if KINDS.contains(&kind) && written.value.split_whitespace().nth(1).is_some() {
+        return Some(written.value);
+    }
+    p.push(
+        written
+            .place
+            .problem(format!("`{}` names nothing that a rollback could leave", written.value))
+            .help("write its kind and its name: `table notes`, `column orders.note`, `sequence notes_id_seq`, `file /etc/app.conf`, `volume uploads`, `image app`, `variable FEATURE of app`"),
+    );
+    None
 }
 
 /// Whatever steps use by name is declared, once.

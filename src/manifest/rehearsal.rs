@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::manifest::decode::{Fields, duration, entries, some, string, text};
+use crate::manifest::decode::{Fields, duration, duration_or_zero, entries, some, string, text};
+use crate::manifest::emulators::{self, EmulatorEntry};
 use crate::manifest::environment::environment;
 use crate::manifest::names;
 use crate::manifest::parameter;
@@ -14,7 +15,8 @@ use crate::manifest::problem::Problems;
 use crate::manifest::restore::{self, RestoreEntry};
 use crate::manifest::stack::build;
 use crate::manifest::tree::Node;
-use crate::plan::model::{Build, Limits, Secret};
+use crate::manifest::what_if;
+use crate::plan::model::{Asked, Build, Limits, Secret};
 
 /// A rehearsal as written. Where a part was wrong it is missing, and the problems say why.
 #[derive(Clone, Debug)]
@@ -33,14 +35,20 @@ pub struct Rehearsal {
     pub testplan: Option<At<PathBuf>>,
     /// Defaults filled in.
     pub limits: Limits,
+    /// Where the limit of the downtime is written, if it is.
+    pub downtime: Option<Place>,
     /// Hosts and addresses.
     pub forbidden: Vec<At<String>>,
     /// The bastion.
     pub bastion: Option<BastionEntry>,
+    /// What stands in for systems outside.
+    pub emulators: Vec<EmulatorEntry>,
     /// Values for what the package leaves open.
     pub parameters: Vec<(At<String>, At<String>)>,
     /// Where the package's secrets come from.
     pub secrets: Vec<(At<String>, Secret)>,
+    /// Which other ways of the deploy are tried.
+    pub what_if: Vec<At<Asked>>,
 }
 
 impl Rehearsal {
@@ -76,19 +84,17 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
     });
     let package = f.opt("package", p, path);
     let testplan = f.opt("testplan", p, path);
+    let downtime = root
+        .get("limits")
+        .and_then(|limits| limits.get("downtime"))
+        .map(|limit| limit.head().clone());
     let limits = f.opt("limits", p, limits).unwrap_or_default();
     let forbidden = f.opt("forbidden", p, |node, p| some(node, p, host));
     let bastion = f.opt("bastion", p, |node, p| bastion(node, &dir, p));
+    let emulators = f.opt("emulators", p, |node, p| emulators::decode(node, &dir, p));
     let parameters = f.opt("parameters", p, parameter::values);
     let secrets = f.opt("secrets", p, |node, p| secrets(node, &dir, p));
-    if let Some(place) = f.key_place("what_if") {
-        p.push(
-            place
-                .problem("`what_if` is not built yet")
-                .help("remove it; what-ifs come with a later version"),
-        );
-        f.node("what_if", &mut Problems::new());
-    }
+    let what_if = f.opt("what_if", p, what_if::decode);
     f.finish(p);
     Some(Rehearsal {
         file: file.to_path_buf(),
@@ -98,10 +104,13 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
         package,
         testplan,
         limits,
+        downtime,
         forbidden: forbidden.unwrap_or_default(),
         bastion,
+        emulators: emulators.unwrap_or_default(),
         parameters: parameters.unwrap_or_default(),
         secrets: secrets.unwrap_or_default(),
+        what_if: what_if.unwrap_or_default(),
     })
 }
 
@@ -135,14 +144,7 @@ fn limits(node: &Arc<Node>, p: &mut Problems) -> Option<Limits> {
     if let Some(jobs) = f.opt("restore_jobs", p, restore::jobs) {
         limits.restore_jobs = usize::from(jobs);
     }
-    if let Some(place) = f.key_place("downtime") {
-        p.push(
-            place
-                .problem("`limits.downtime` is not built yet")
-                .help("remove it; nothing measures downtime in this version, so it would promise what nobody checks"),
-        );
-        f.node("downtime", &mut Problems::new());
-    }
+    limits.downtime = f.opt("downtime", p, duration_or_zero);
     f.finish(p);
     Some(limits)
 }

@@ -237,6 +237,8 @@ pub(crate) fn manifest(
         manual: Vec::new(),
         document: Vec::new(),
         declares_schema: Vec::new(),
+        declares: Default::default(),
+        rollback_leaves: Vec::new(),
     }
 }
 

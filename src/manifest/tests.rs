@@ -78,6 +78,21 @@ fn every_kind_of_restore_becomes_part_of_the_plan() {
 }
 
 #[test]
+fn emulators_and_their_tests_become_part_of_the_plan() {
+    let loaded = load(Path::new("tests/manifests/good/emulators/rehearsal.yaml"))
+        .unwrap_or_else(|p| panic!("{p}"));
+    let plan = resolve(&loaded, None).unwrap_or_else(|p| panic!("{p}"));
+    let tests = plan.testplan.map(|plan| plan.tests);
+    settings().bind(|| insta::assert_json_snapshot!("good-emulators", (plan.emulators, tests)));
+    let answer = Path::new("tests/manifests/good/emulators/answer.json");
+    let named = |(role, path): &(String, PathBuf)| role == "rehearsal" && path == answer;
+    assert!(
+        loaded.files().iter().any(named),
+        "what is answered is digested"
+    );
+}
+
+#[test]
 fn runbooks_and_scripts_become_steps() {
     for package in ["runbook", "runbook-back", "script", "compose"] {
         let plan = plan(package);
@@ -374,7 +389,14 @@ fn copy(from: &Path, to: &Path) {
 fn every_example_in_the_docs_is_read() {
     use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
     let mut read = 0;
-    for page in ["rehearsal", "backups", "stack", "package", "testplan"] {
+    for page in [
+        "rehearsal",
+        "backups",
+        "stack",
+        "package",
+        "testplan",
+        "emulators",
+    ] {
         let text = std::fs::read_to_string(format!("docs/{page}.md")).unwrap();
         let mut block: Option<(String, String)> = None;
         for event in Parser::new(&text) {
@@ -451,7 +473,9 @@ fn example(page: &str, place: &str, body: &str, refused: bool) {
     };
     if let Some(named) = named {
         let rehearsal = temp.path().join("rehearsals/example.yaml");
-        let given = if body.contains("secrets:") {
+        let given = if body.contains("emulator:") {
+            "emulators:\n  - { name: payments, hosts: [api.example], http: {} }\n  - { name: mail, hosts: [smtp.example], smtp: {} }\n"
+        } else if body.contains("secrets:") {
             "parameters: { SITE: shop.example }\nsecrets: { PAYMENT_TOKEN: { env: TOKEN } }\n"
         } else {
             ""

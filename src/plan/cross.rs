@@ -11,7 +11,9 @@ use crate::manifest::restore::{RestoreEntry, RestoreInto};
 use crate::manifest::stack::Stack;
 use crate::manifest::suggest;
 use crate::manifest::testplan::TestEntry;
+use crate::plan::emulators;
 use crate::plan::model::{Action, Method, Override};
+use crate::plan::promises::promises;
 use crate::plan::resolve::start_order;
 
 /// Everything that does not fit together.
@@ -22,10 +24,15 @@ pub(crate) fn cross_check(loaded: &Loaded, package: Option<&PackageManifest>) ->
     };
     restores(loaded, stack, &mut p);
     forbidden(loaded, stack, &mut p);
+    emulators::cross_check(loaded, stack, &mut p);
     start_order(stack, &mut p);
     for test in loaded.testplan.iter().flat_map(|t| &t.tests) {
-        known_test(test, stack, &mut p);
+        known_test(loaded, test, stack, &mut p);
     }
+    for target in loaded.testplan.iter().flat_map(|t| &t.availability) {
+        known_host(loaded, &target.host, stack, &mut p);
+    }
+    promises(loaded, package, stack, &mut p);
     if let Some(package) = package {
         steps(loaded, package, stack, &mut p);
     }
@@ -174,6 +181,8 @@ fn asks(test: &Test) -> bool {
         (Probe::Tcp(probe), Expect::Tcp(expect)) => probe.send.is_some() && expect.banner.is_some(),
         (Probe::Tcp(_), _) => false,
         (Probe::Http(_) | Probe::Sql(_) | Probe::Exec(_) | Probe::File(_), _) => true,
+        // What was asked of an emulator is nothing that was restored.
+        (Probe::Emulator(_), _) => false,
     }
 }
 
@@ -243,8 +252,9 @@ fn forbidden(loaded: &Loaded, stack: &Stack, p: &mut Problems) {
     }
 }
 
-fn known_host(host: &At<String>, stack: &Stack, p: &mut Problems) {
-    let hosts = stack.hosts();
+fn known_host(loaded: &Loaded, host: &At<String>, stack: &Stack, p: &mut Problems) {
+    let mut hosts = stack.hosts();
+    hosts.extend(emulators::hosts(loaded));
     let known = hosts
         .iter()
         .any(|known| known.eq_ignore_ascii_case(&host.value));
@@ -257,12 +267,12 @@ fn known_host(host: &At<String>, stack: &Stack, p: &mut Problems) {
     }
 }
 
-fn known_test(test: &TestEntry, stack: &Stack, p: &mut Problems) {
+fn known_test(loaded: &Loaded, test: &TestEntry, stack: &Stack, p: &mut Problems) {
     if let Some(name) = &test.service {
         service(name, stack, p);
     }
     if let Some(host) = &test.host {
-        known_host(host, stack, p);
+        known_host(loaded, host, stack, p);
     }
 }
 
@@ -275,7 +285,7 @@ fn steps(loaded: &Loaded, package: &PackageManifest, stack: &Stack, p: &mut Prob
     let mut first_on_bastion: Option<&StepEntry> = None;
     for step in all {
         if let Some(host) = &step.host {
-            known_host(host, stack, p);
+            known_host(loaded, host, stack, p);
         }
         if let Action::Override(changes) = &step.step.action {
             writable(changes, step, stack, p);

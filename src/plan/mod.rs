@@ -2,10 +2,12 @@
 
 pub mod advice;
 mod cross;
+mod emulators;
 pub mod model;
 pub(crate) mod order;
 mod overlay;
 pub mod paths;
+mod promises;
 mod resolve;
 mod settings;
 pub mod subset;

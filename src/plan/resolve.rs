@@ -8,8 +8,9 @@ use crate::manifest::package::{PackageManifest, StepEntry};
 use crate::manifest::problem::Problems;
 use crate::manifest::restore::RestoreEntry;
 use crate::manifest::stack::Stack as StackManifest;
-use crate::manifest::testplan::TestEntry;
+use crate::manifest::testplan::{TargetEntry, TestEntry};
 use crate::plan::cross::cross_check;
+use crate::plan::emulators;
 use crate::plan::model::{
     Action, Bastion, Component, Condition, Image, Method, Package, Plan, Restore, Service, Shape,
     Stack, Step, TestPlan,
@@ -63,6 +64,11 @@ pub fn resolve(
             .iter()
             .map(|t| test(t, stack, &services))
             .collect(),
+        availability: testplan
+            .availability
+            .iter()
+            .map(TargetEntry::resolved)
+            .collect(),
     });
     let bastion = rehearsal.bastion.as_ref().map(|bastion| Bastion {
         image: Image {
@@ -104,6 +110,8 @@ pub fn resolve(
             .map(|at| at.value.clone())
             .collect(),
         bastion,
+        emulators: emulators::resolved(loaded),
+        what_ifs: rehearsal.what_if.iter().map(|at| at.value).collect(),
     }))
 }
 
@@ -219,7 +227,7 @@ fn complete(probe: &mut Probe, default_user: bool, stack: &StackManifest, servic
                 sql.password = password(stack, &sql.service);
             }
         }
-        Probe::Http(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => {}
+        Probe::Http(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) | Probe::Emulator(_) => {}
     }
 }
 
@@ -276,5 +284,7 @@ fn resolved(
         rollback: steps(&manifest.rollback),
         document: manifest.document.clone(),
         declares_schema: manifest.declares_schema.clone(),
+        declares: manifest.declares.resolved(),
+        rollback_leaves: manifest.rollback_leaves.clone(),
     }
 }

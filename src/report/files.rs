@@ -120,10 +120,15 @@ impl FolderSink {
     pub(super) fn take(&mut self, event: &Event) -> io::Result<()> {
         // One write a line, straight to the file: what a crash leaves is whole lines.
         self.events.write_all(&jsonl::line(event)?)?;
-        let EventKind::OutputLine { source, line, .. } = &event.kind else {
-            return Ok(());
+        let (source, line) = match &event.kind {
+            EventKind::OutputLine { source, line, .. } => (source.clone(), line),
+            EventKind::OnPath { path, happened } => match happened.as_ref() {
+                EventKind::OutputLine { source, line, .. } => (on_path(path, source), line),
+                _ => return Ok(()),
+            },
+            _ => return Ok(()),
         };
-        let name = self.names.of(source).to_owned();
+        let name = self.names.of(&source).to_owned();
         let file = match self.open.entry(name) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
@@ -135,17 +140,22 @@ impl FolderSink {
     }
 }
 
+/// What a source is called that spoke on a path of a what-if.
+pub(in crate::report) fn on_path(path: &str, source: &str) -> String {
+    format!("{path}: {source}")
+}
+
 /// The file of each source's log: readable, safe as a file name, and never shared by two sources. Names depend on the
 /// order in which the sources first spoke, so any fold over the events finds the same.
 #[derive(Debug, Default)]
-pub(super) struct LogNames {
+pub(in crate::report) struct LogNames {
     by_source: BTreeMap<String, String>,
     taken: BTreeSet<String>,
 }
 
 impl LogNames {
     /// The file's name, inside `logs/`.
-    pub(super) fn of(&mut self, source: &str) -> &str {
+    pub(in crate::report) fn of(&mut self, source: &str) -> &str {
         if !self.by_source.contains_key(source) {
             let stem = stem(source);
             let mut name = format!("{stem}.log");

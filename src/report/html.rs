@@ -1,5 +1,7 @@
 //! One page for a person: no scripts, no other files, readable on a phone and in the dark.
 
+mod availability;
+mod paths;
 mod steps;
 
 use std::fmt::Write as _;
@@ -27,9 +29,12 @@ pub fn render(events: &[Event]) -> String {
             verdict(&mut page, &record);
             backup_check(&mut page, &record);
             timeline(&mut page, events, &record);
+            paths::render(&mut page, events, &record);
             cases(&mut page, events);
             steps::render(&mut page, events);
+            availability::render(&mut page, &record);
             outside(&mut page, &record);
+            emulated(&mut page, &record);
             facts(&mut page, &record);
         }
         None => {
@@ -355,7 +360,7 @@ fn link(page: &mut String, file: &str) {
 }
 
 fn outside(page: &mut String, record: &Record) {
-    if record.outside_names.is_empty() {
+    if record.outside_names.is_empty() && record.outside_calls.is_empty() {
         return;
     }
     page.push_str("<section><h2>Asked for from outside, and refused</h2><ul>");
@@ -365,6 +370,52 @@ fn outside(page: &mut String, record: &Record) {
             page,
             "<li><code>{name}</code> by {asker} in {}, {times}</li>",
             o.stage
+        );
+    }
+    for o in &record.outside_calls {
+        let (caller, times) = (esc(&o.caller), count(o.times, "time"));
+        let _ = write!(
+            page,
+            "<li>an address, without a name, by {caller} in {}, at least {times}</li>",
+            o.stage
+        );
+    }
+    page.push_str("</ul></section>\n");
+}
+
+fn emulated(page: &mut String, record: &Record) {
+    if record.emulated.is_empty() {
+        return;
+    }
+    page.push_str("<section><h2>Asked of emulators</h2>");
+    match record.mails_to_strangers() {
+        0 => {}
+        1 => page.push_str("<p><b class=\"bad\">1 mail would have gone to customers.</b></p>"),
+        n => {
+            let _ = write!(
+                page,
+                "<p><b class=\"bad\">{n} mails would have gone to customers.</b></p>"
+            );
+        }
+    }
+    page.push_str("<ul>");
+    for asked in &record.emulated {
+        let but = match asked.matched {
+            true => "",
+            false => " <b class=\"bad\">unmatched</b>",
+        };
+        let status = asked
+            .status
+            .map(|status| format!(" {status}"))
+            .unwrap_or_default();
+        let _ = write!(
+            page,
+            "<li><b>{}</b>: <code>{}</code>{status} by {} in {}, {}{but}</li>",
+            esc(&asked.emulator),
+            esc(&asked.summary),
+            esc(&asked.asker),
+            asked.stage,
+            count(asked.times, "time")
         );
     }
     page.push_str("</ul></section>\n");

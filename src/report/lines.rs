@@ -2,7 +2,7 @@
 
 use crate::event::{Case, CaseStatus, Event, EventKind, Stage, StageOutcome};
 use crate::report::text::{bytes, clip, count, one_line, seconds};
-use crate::verdict::ROLLBACK_MEASURE;
+use crate::verdict::{OWN_ROLLBACK_MEASURE, ROLLBACK_MEASURE};
 
 /// The events of a stage's latest run, from its start to its end or to the last event there is.
 fn latest(events: &[Event], which: Stage) -> &[Event] {
@@ -53,6 +53,7 @@ pub(super) const fn skipped(stage: Stage) -> &'static str {
         | Stage::Verify
         | Stage::Rollback
         | Stage::Teardown => "not reached",
+        Stage::WhatIf => "not tried",
     }
 }
 
@@ -63,7 +64,14 @@ pub(super) fn is_rung_skipped(stage: Stage, case: &Case) -> bool {
 
 /// A measure that the reader of a few lines wants; all of them are in the page and the record.
 pub(super) fn is_for_everybody(measure: &str) -> bool {
-    ["restore", "snapshot", "deploy", ROLLBACK_MEASURE].contains(&measure)
+    [
+        "restore",
+        "snapshot",
+        "deploy",
+        OWN_ROLLBACK_MEASURE,
+        ROLLBACK_MEASURE,
+    ]
+    .contains(&measure)
 }
 
 /// What a stage did, in a few words: `uploads restored · db reused`.
@@ -121,6 +129,14 @@ pub(super) fn done(events: &[Event], stage: Stage) -> String {
             | EventKind::OutputLine { .. }
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
+            | EventKind::EmulatorRequest { .. }
+            | EventKind::OutsideCall { .. }
+            | EventKind::Unavailable(_)
+            | EventKind::Availability(_)
+            | EventKind::PathsPlanned { .. }
+            | EventKind::PathStarted { .. }
+            | EventKind::OnPath { .. }
+            | EventKind::PathEnded { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Judged { .. }
@@ -182,6 +198,12 @@ pub(super) fn why(case: &Case) -> Option<String> {
     mismatch
         .or_else(|| case.message.clone())
         .map(|why| one_line(&why))
+}
+
+/// What an emulator was asked for.
+pub(super) fn emulated(emulator: &str, asker: &str, summary: &str, matched: bool) -> String {
+    let but = if matched { "" } else { ": UNMATCHED" };
+    format!("emulator {emulator}: {asker}: {}{but}", clip(summary, 160))
 }
 
 /// How far something has come: `412 MiB of 1.2 GiB`, `3 of 12 tests`.

@@ -3,6 +3,7 @@
 //! The conductor gives what happened to the [`Recorder`]; it numbers it, keeps it and hands it to the sinks. Nothing
 //! here knows an engine or a stage's inside, and nothing here can end a run.
 
+mod availability;
 mod backups;
 pub mod files;
 pub mod history;
@@ -12,6 +13,7 @@ pub mod junit;
 mod lines;
 pub mod metrics;
 mod paint;
+mod paths;
 pub mod plain;
 pub mod record;
 mod steps;
@@ -23,11 +25,11 @@ pub(crate) mod text;
 mod tests;
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, Stage};
 use crate::mask::Mask;
 
 /// Where events go.
@@ -79,6 +81,8 @@ impl Sink {
 pub struct Recorder {
     inner: Mutex<Inner>,
     mask: Mask,
+    /// The run's recorder and the path's name, where this one is a path's.
+    onward: Option<(Arc<Self>, String)>,
 }
 
 struct Inner {
@@ -102,6 +106,27 @@ impl Recorder {
                 over: false,
             }),
             mask: Mask::default(),
+            onward: None,
+        }
+    }
+
+    /// A recorder for a path of a what-if. What it is told is forwarded to the run's as [`EventKind::OnPath`]; its own
+    /// events are those of the path alone, so that whatever reads them takes the path for a run. They begin with the
+    /// names that the site had asked for before the deploy: those are no path's doing.
+    pub fn on_path(run: &Arc<Self>, path: &str) -> Self {
+        let before = run.events().into_iter().filter(
+            |event| matches!(event.kind, EventKind::OutsideName { stage, .. } if stage < Stage::Deploy),
+        );
+        Self {
+            inner: Mutex::new(Inner {
+                events: before.collect(),
+                sinks: Vec::new(),
+                lost: Vec::new(),
+                hidden: 0,
+                over: false,
+            }),
+            mask: run.mask.clone(),
+            onward: Some((Arc::clone(run), path.to_owned())),
         }
     }
 
@@ -126,6 +151,12 @@ impl Recorder {
     /// seen enough, and anything else is told by [`Recorder::lost`]. After [`EventKind::RunFinished`], which is the
     /// one terminal event, nothing is taken any more.
     pub fn emit(&self, kind: EventKind) {
+        if let Some((run, path)) = &self.onward {
+            run.emit(EventKind::OnPath {
+                path: path.clone(),
+                happened: Box::new(kind.clone()),
+            });
+        }
         let over = matches!(kind, EventKind::RunFinished { .. });
         let masked = self.masked(kind);
         let mut inner = self.lock();

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use crate::event::{CaseStatus, Event, EventKind, Stage};
+use crate::event::{CaseStatus, Event, EventKind, PathOutcome, Stage};
 use crate::report::paint::Paint;
 use crate::report::text::{one_line, seconds};
-use crate::report::{lines, summary};
+use crate::report::{availability, lines, summary};
 
 /// Progress of a stage is told at most this often, in seconds.
 const PROGRESS_EVERY: f64 = 10.0;
@@ -129,6 +129,11 @@ impl Plain {
                 ..
             } => format!("  | {line}"),
             EventKind::OutputLine { .. } => return None,
+            // The end of the path says how it ended; its case says the same.
+            EventKind::CaseFinished {
+                stage: Stage::WhatIf,
+                ..
+            } => return None,
             EventKind::CaseFinished { stage, case } if lines::is_rung_skipped(*stage, case) => {
                 return None;
             }
@@ -145,9 +150,44 @@ impl Plain {
             EventKind::OutsideName { stage, name, asker } => {
                 format!("{stage}: {asker} asked for {name}: refused")
             }
+            EventKind::EmulatorRequest {
+                stage,
+                emulator,
+                asker,
+                summary,
+                matched,
+                ..
+            } => format!(
+                "{stage}: {}",
+                lines::emulated(emulator, asker, summary, *matched)
+            ),
+            EventKind::OutsideCall { stage, caller } => {
+                format!("{stage}: {caller} called an address outside staging: nobody answered")
+            }
+            EventKind::Unavailable(outage) => {
+                format!("deploy: {}", availability::outage(outage))
+            }
             EventKind::Leftover { what, reason } => format!("left behind: {what}: {reason}"),
             EventKind::Kept { expires, .. } => {
                 format!("staging is left up until {}", lines::minute(*expires))
+            }
+            EventKind::PathStarted { path } => format!("{}: {path}: begins", Stage::WhatIf),
+            EventKind::PathEnded {
+                path,
+                outcome,
+                reason,
+                seconds: secs,
+                ..
+            } => {
+                let word = match outcome {
+                    PathOutcome::Passed => "passed",
+                    PathOutcome::Failed => "FAILED",
+                    PathOutcome::Invalid => "COULD NOT BE JUDGED",
+                };
+                with(
+                    format!("{}: {path}: {word} after {}", Stage::WhatIf, seconds(*secs)),
+                    reason.clone().unwrap_or_default(),
+                )
             }
             EventKind::ArtefactDigested(_)
             | EventKind::PackageOpened { .. }
@@ -156,6 +196,9 @@ impl Plain {
             | EventKind::Base { .. }
             | EventKind::BackupExpected { .. }
             | EventKind::BackupRestored { .. }
+            | EventKind::Availability(_)
+            | EventKind::PathsPlanned { .. }
+            | EventKind::OnPath { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Judged { .. }

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Artefact, Case, CaseStatus, Event, EventKind, Mode, Part, Stage};
+use crate::event::{
+    Artefact, Availability, Case, CaseStatus, Event, EventKind, Exchange, Mode, Outage, Part, Stage,
+};
 pub use backups::{BackupCheck, BackupSeen, Became, ComeBack};
 pub use facts::*;
 
@@ -81,10 +83,25 @@ pub struct Record {
     pub fingerprints: BTreeMap<String, BTreeMap<String, String>>,
     /// Names outside staging that were asked for.
     pub outside_names: Vec<OutsideFacts>,
+    /// What the emulators were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emulated: Vec<EmulatedFacts>,
+    /// Calls to addresses outside staging, for which no name was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside_calls: Vec<OutsideCallFacts>,
+    /// How each `availability` target stood the deploy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub availability: Vec<Availability>,
+    /// The times in which one was not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outages: Vec<Outage>,
     /// What could not be removed.
     pub leftovers: Vec<LeftoverFacts>,
     /// Staging, where it was left up.
     pub kept: Option<KeptFacts>,
+    /// The what-ifs that were asked for, and what came of each path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what_ifs: Option<WhatIfFacts>,
 }
 
 /// Why a record could not be read or written.
@@ -155,8 +172,13 @@ impl Record {
             measured: Vec::new(),
             fingerprints: BTreeMap::new(),
             outside_names: Vec::new(),
+            emulated: Vec::new(),
+            outside_calls: Vec::new(),
+            availability: Vec::new(),
+            outages: Vec::new(),
             leftovers: Vec::new(),
             kept: None,
+            what_ifs: WhatIfFacts::of(events),
         };
         for event in events {
             record.add(event);
@@ -224,6 +246,28 @@ impl Record {
             }),
             EventKind::CaseFinished { stage, case } => self.add_case(stage, case),
             EventKind::OutsideName { stage, name, asker } => self.add_outside(stage, name, asker),
+            EventKind::EmulatorRequest {
+                stage,
+                emulator,
+                asker,
+                kind,
+                summary,
+                matched,
+                status,
+                detail: _,
+            } => self.add_emulated(EmulatedFacts {
+                stage,
+                emulator,
+                asker,
+                kind,
+                summary,
+                matched,
+                status,
+                times: 1,
+            }),
+            EventKind::OutsideCall { stage, caller } => self.add_call(stage, caller),
+            EventKind::Unavailable(outage) => self.outages.push(outage),
+            EventKind::Availability(target) => self.availability.push(target),
             EventKind::Fingerprint { of, parts } => {
                 self.fingerprints.entry(of).or_default().extend(parts)
             }
@@ -245,7 +289,11 @@ impl Record {
                 self.exit_code = Some(exit_code);
             }
             EventKind::Runbook { parts, .. } => self.runbook = parts,
-            EventKind::RunStarted { .. }
+            EventKind::PathsPlanned { .. }
+            | EventKind::PathStarted { .. }
+            | EventKind::OnPath { .. }
+            | EventKind::PathEnded { .. }
+            | EventKind::RunStarted { .. }
             | EventKind::StageStarted { .. }
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }
@@ -286,6 +334,18 @@ impl Record {
         }
     }
 
+    fn add_call(&mut self, stage: Stage, caller: String) {
+        let same = |o: &&mut OutsideCallFacts| o.stage == stage && o.caller == caller;
+        match self.outside_calls.iter_mut().find(same) {
+            Some(known) => known.times += 1,
+            None => self.outside_calls.push(OutsideCallFacts {
+                stage,
+                caller,
+                times: 1,
+            }),
+        }
+    }
+
     fn add_outside(&mut self, stage: Stage, name: String, asker: String) {
         let same = |o: &&mut OutsideFacts| o.stage == stage && o.name == name && o.asker == asker;
         match self.outside_names.iter_mut().find(same) {
@@ -297,6 +357,33 @@ impl Record {
                 times: 1,
             }),
         }
+    }
+
+    fn add_emulated(&mut self, asked: EmulatedFacts) {
+        let same = |known: &&mut EmulatedFacts| {
+            let times = known.times;
+            **known
+                == EmulatedFacts {
+                    times,
+                    ..asked.clone()
+                }
+        };
+        match self.emulated.iter_mut().find(same) {
+            Some(known) => known.times += 1,
+            None => self.emulated.push(asked),
+        }
+    }
+
+    /// Mails that the deploy, or what it left standing, would have sent to people who may not be written to.
+    pub fn mails_to_strangers(&self) -> usize {
+        let of_deploy = |stage: Stage| matches!(stage, Stage::Deploy | Stage::Verify);
+        self.emulated
+            .iter()
+            .filter(|asked| {
+                asked.kind == Exchange::Smtp && !asked.matched && of_deploy(asked.stage)
+            })
+            .map(|asked| asked.times)
+            .sum()
     }
 
     /// Reads the record of a run's folder. Fails where there is none, or none of this form.
@@ -346,11 +433,15 @@ impl Record {
 
 /// Every stage that the mode needs, rollback and teardown, and any other that the events mention.
 fn stage_facts(events: &[Event], mode: Mode) -> Vec<StageFacts> {
+    let what_ifs = events
+        .iter()
+        .any(|event| matches!(event.kind, EventKind::PathsPlanned { .. }));
     stages_seen(events)
         .into_iter()
         .filter(|seen| {
             let always = match mode {
-                Mode::Rehearse => true,
+                // Only where it is asked for is it missed.
+                Mode::Rehearse => seen.stage != Stage::WhatIf || what_ifs,
                 Mode::BackupCheck => {
                     needed(mode).contains(&seen.stage) || seen.stage == Stage::Teardown
                 }

@@ -1,7 +1,7 @@
 //! The steps of the deploy, each with the end of what it wrote, as far as the events tell them.
 
 use crate::event::{Event, EventKind, Stage};
-use crate::report::files::LogNames;
+use crate::report::files::{LogNames, on_path};
 use crate::report::text::tail;
 
 /// Bytes of a step's output that reports show; the whole lies in the run's folder.
@@ -71,6 +71,11 @@ pub(super) fn steps(events: &[Event]) -> Vec<Step> {
                     }
                 }
             }
+            EventKind::OnPath { path, happened } => {
+                if let EventKind::OutputLine { source, .. } = happened.as_ref() {
+                    names.of(&on_path(path, source));
+                }
+            }
             EventKind::RunStarted { .. }
             | EventKind::StageStarted { .. }
             | EventKind::StageFinished { .. }
@@ -86,6 +91,13 @@ pub(super) fn steps(events: &[Event]) -> Vec<Step> {
             | EventKind::Progress { .. }
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
+            | EventKind::EmulatorRequest { .. }
+            | EventKind::OutsideCall { .. }
+            | EventKind::Unavailable(_)
+            | EventKind::Availability(_)
+            | EventKind::PathsPlanned { .. }
+            | EventKind::PathStarted { .. }
+            | EventKind::PathEnded { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

@@ -8,7 +8,7 @@ use crate::report::paint::Paint;
 use crate::report::record::{BackupCheck, CaseFacts, ComeBack, Record};
 use crate::report::steps::steps;
 use crate::report::text::{clean, clip, count, one_line, seconds, wrap};
-use crate::report::{backups, lines};
+use crate::report::{availability, backups, lines, paths};
 use crate::verdict::{Outcome, Rollback, StageEnd};
 
 /// Wide enough for a sentence, narrow enough for a console.
@@ -38,6 +38,9 @@ pub(super) fn block(events: &[Event], paint: Paint) -> String {
         last_step(&mut out, events, paint);
     }
     wrong(&mut out, &record, paint);
+    if let Some(what_ifs) = &record.what_ifs {
+        paths::table(&mut out, what_ifs, paint);
+    }
     facts(&mut out, &record, paint);
     out
 }
@@ -115,9 +118,11 @@ fn wrong(out: &mut String, record: &Record, paint: Paint) {
         CaseStatus::Warned => 3,
         CaseStatus::Passed => 4,
     };
+    // The table of paths says all that their cases say.
     let (rungs, mut cases): (Vec<&CaseFacts>, Vec<&CaseFacts>) = record
         .cases
         .iter()
+        .filter(|facts| facts.stage != Stage::WhatIf)
         .partition(|facts| lines::is_rung_skipped(facts.stage, &facts.case));
     cases.sort_by_key(|c| rank(c.case.status));
     for facts in cases.iter().take(MOST_CASES) {
@@ -299,6 +304,19 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
     };
     let measured = measured.chain([all]).collect::<Vec<_>>();
     row("time", &wrapped(&measured.join(" · ")));
+    for (n, target) in record.availability.iter().enumerate() {
+        let said = availability::target(target, &record.outages);
+        row(if n == 0 { "downtime" } else { "" }, &wrapped(&said));
+    }
+    for outside in &record.outside_calls {
+        let said = format!(
+            "{} called an address outside in {}, at least {}: nobody answered",
+            outside.caller,
+            outside.stage,
+            count(outside.times, "time")
+        );
+        row("outside", &wrapped(&said));
+    }
     for outside in &record.outside_names {
         let times = if outside.times > 1 {
             format!(", {} times", outside.times)
@@ -310,6 +328,9 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
             outside.asker, outside.name, outside.stage
         );
         row("outside", &wrapped(&said));
+    }
+    for said in emulated(record) {
+        row("emulators", &wrapped(&said));
     }
     for left in &record.leftovers {
         row(
@@ -348,6 +369,33 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
         labelled(out, "next", &paint.bold(&wrapped(&next)), paint);
     }
     out.push('\n');
+}
+
+/// What would have left for the outside: mails first, then what nothing fitted, then how much there was in all.
+fn emulated(record: &Record) -> Vec<String> {
+    let mut said = Vec::new();
+    match record.mails_to_strangers() {
+        0 => {}
+        1 => said.push("1 mail would have gone to customers".to_owned()),
+        n => said.push(format!("{n} mails would have gone to customers")),
+    }
+    let unmatched = record.emulated.iter().filter(|asked| !asked.matched);
+    said.extend(unmatched.take(MOST_CASES).map(|asked| {
+        let times = match asked.times {
+            1 => String::new(),
+            n => format!(", {n} times"),
+        };
+        let (asker, summary) = (&asked.asker, clip(&asked.summary, 160));
+        format!(
+            "{}: {asker}: {summary} in {}{times}: unmatched",
+            asked.emulator, asked.stage
+        )
+    }));
+    let all: usize = record.emulated.iter().map(|asked| asked.times).sum();
+    if all > 0 {
+        said.push(format!("{} in all", count(all, "request")));
+    }
+    said
 }
 
 fn labelled(out: &mut String, label: &str, text: &str, paint: Paint) {

@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::event::{CaseStatus, Event, EventKind, Stage, StageOutcome};
 use crate::report::paint::Paint;
 use crate::report::text::{clip, one_line, seconds};
-use crate::report::{lines, summary};
+use crate::report::{availability, lines, paths, summary};
 
 /// Draws while the run goes on.
 pub struct Terminal {
@@ -145,8 +145,52 @@ impl Terminal {
                 }
                 self.detail(&one_line(&case.name));
             }
+            EventKind::PathStarted { path } => {
+                if let Some(running) = &self.running {
+                    running.head.set_message(paths::progress(events));
+                }
+                self.detail(&one_line(&format!("{path} begins")));
+            }
+            EventKind::OnPath { path, happened } => {
+                if let EventKind::StepStarted {
+                    component, step, ..
+                } = happened.as_ref()
+                {
+                    self.detail(&one_line(&format!("{path}: {component}/{step}")));
+                }
+            }
+            EventKind::PathEnded { path, .. } => {
+                if let Some(running) = &self.running {
+                    running.head.set_message(paths::progress(events));
+                }
+                self.detail(&one_line(&format!("{path} ended")));
+            }
             EventKind::OutsideName { name, asker, .. } => {
                 let said = one_line(&format!("{asker} asked for {name}: refused"));
+                self.note(&self.paint.doubt(&said));
+            }
+            EventKind::EmulatorRequest {
+                emulator,
+                asker,
+                summary,
+                matched,
+                ..
+            } => {
+                let said = one_line(&lines::emulated(emulator, asker, summary, *matched));
+                if *matched {
+                    self.detail(&said);
+                } else {
+                    self.note(&self.paint.doubt(&said));
+                }
+            }
+            EventKind::OutsideCall { caller, .. } => {
+                let said = one_line(&format!(
+                    "{caller} called an address outside staging: nobody answered"
+                ));
+                self.note(&self.paint.doubt(&said));
+            }
+            EventKind::Unavailable(outage) => {
+                let said = one_line(&availability::outage(outage));
                 self.note(&self.paint.doubt(&said));
             }
             EventKind::RunFinished { .. } => {
@@ -164,6 +208,8 @@ impl Terminal {
             | EventKind::Base { .. }
             | EventKind::BackupExpected { .. }
             | EventKind::BackupRestored { .. }
+            | EventKind::Availability(_)
+            | EventKind::PathsPlanned { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

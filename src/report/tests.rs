@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 mod runbook;
 
 use super::*;
-use crate::event::{CaseStatus, Mode, Output, Owner, Stage, StageOutcome};
+use crate::event::{CaseStatus, Exchange, Mode, Output, Owner, Stage, StageOutcome};
 use crate::report::files::{LogNames, RunFolder};
 use crate::report::paint::Paint;
 use crate::report::record::Record;
@@ -251,6 +251,67 @@ fn pages() {
         }
     }
     assert!(html::render(&[]).contains("invalid"));
+}
+
+#[test]
+fn what_would_have_left_for_the_outside_is_told_in_every_report() {
+    let mut s = stream::up_to_snapshot();
+    s.begin(Stage::Deploy);
+    let mut asked = |stage, kind, summary: &str, matched| {
+        s.push(EventKind::EmulatorRequest {
+            stage,
+            emulator: "mail & more".to_owned(),
+            asker: "app".to_owned(),
+            kind,
+            summary: summary.to_owned(),
+            matched,
+            status: None,
+            detail: Some("hello".to_owned()),
+        });
+    };
+    asked(
+        Stage::Baseline,
+        Exchange::Smtp,
+        "mail from a to c: before",
+        false,
+    );
+    asked(Stage::Deploy, Exchange::Smtp, "mail from a to c: hi", false);
+    asked(Stage::Deploy, Exchange::Smtp, "mail from a to c: hi", false);
+    asked(
+        Stage::Deploy,
+        Exchange::Smtp,
+        "mail from a to tester: hi",
+        true,
+    );
+    asked(Stage::Deploy, Exchange::Https, "POST /charge", false);
+    let record = Record::of(&s.events).unwrap();
+    assert_eq!(record.mails_to_strangers(), 2);
+    assert_eq!(record.emulated.len(), 4);
+    let block = summary::block(&s.events, Paint::PLAIN);
+    // As it was before it was broken into lines.
+    let told = block.split_whitespace().collect::<Vec<_>>().join(" ");
+    for line in [
+        "2 mails would have gone to customers",
+        "mail & more: app: mail from a to c: hi in deploy, 2 times: unmatched",
+        "mail & more: app: POST /charge in deploy: unmatched",
+        "5 requests in all",
+    ] {
+        assert!(told.contains(line), "{line}: {block}");
+    }
+    let page = html::render(&s.events);
+    assert!(
+        page.contains("2 mails would have gone to customers")
+            && page.contains("<b>mail &amp; more</b>")
+    );
+    let pipe = Pipe::default();
+    let mut plain = plain::Plain::new(Box::new(pipe.clone()));
+    plain.take(&s.events).unwrap();
+    assert!(
+        pipe.text()
+            .contains("deploy: emulator mail & more: app: POST /charge: UNMATCHED"),
+        "{}",
+        pipe.text()
+    );
 }
 
 #[test]

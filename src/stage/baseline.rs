@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::run::{Run, passed};
 use super::suite::{run_tests, tests_at};
-use super::{Bad, provision, restore, standing};
+use super::{Bad, emulators, provision, restore, standing};
 use crate::check::model::When;
 use crate::event::{Mode, Owner, Stage};
 use crate::staging::{Generation, OneShots};
@@ -98,6 +98,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         ),
     );
     let shown = run_tests(run, Stage::Baseline, When::Baseline).await?;
+    let unanswered = emulators::judge(run, Stage::Baseline).await?;
     let when = match run.order.mode {
         Mode::Rehearse => "before the deploy",
         Mode::BackupCheck => "on what was restored",
@@ -115,6 +116,9 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let total = tests_at(run, When::Baseline).len();
     match shown.sentence(total) {
         None => {
+            if let Some(bad) = unanswered {
+                return Err(bad);
+            }
             run.baseline_seen = shown.seen;
             Ok(())
         }

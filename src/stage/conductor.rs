@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::run::{Order, Run, out_of_order};
 use super::{
     Bad, baseline, deploy, isolate, preflight, provision, restore, rollback, snapshot, teardown,
-    verify,
+    verify, whatif,
 };
 use crate::event::{EventKind, Mode, Owner, Stage, StageOutcome};
 use crate::report::Recorder;
-use crate::verdict::{Verdict, exit_code};
+use crate::verdict::{Outcome, Verdict, exit_code};
 
 /// Where a stage has no limit of its own in the plan: what staging may take to come up includes its services'.
 const SLACK: Duration = Duration::from_secs(600);
@@ -107,6 +107,29 @@ async fn forward(run: &mut Run, mode: Mode, cancel: &CancellationToken) {
             StageOutcome::Interrupted => stopped_by = Some("interrupted".to_owned()),
         }
     }
+    what_if(run, stopped_by, cancel).await;
+}
+
+/// The what-ifs, where any are asked for: of a deploy that went wrong they would say nothing new.
+async fn what_if(run: &mut Run, stopped_by: Option<String>, cancel: &CancellationToken) {
+    if run.paths.is_none() {
+        return;
+    }
+    let verdict = Verdict::of_the_deploy(&run.recorder.events());
+    let reason = stopped_by.or_else(|| {
+        (verdict.outcome != Outcome::Passed).then(|| {
+            "the deploy itself did not pass, so other ways of it would say nothing new".to_owned()
+        })
+    });
+    match reason {
+        None => {
+            let _ = stage(run, Stage::WhatIf, cancel).await;
+        }
+        Some(reason) => {
+            skip(run, Stage::WhatIf, &reason);
+            whatif::not_tried(run, &reason);
+        }
+    }
 }
 
 fn skip(run: &Run, stage: Stage, reason: &str) {
@@ -170,6 +193,7 @@ async fn perform(run: &mut Run, stage: Stage) -> Result<(), Bad> {
         Stage::Snapshot => snapshot::run(run).await,
         Stage::Deploy => deploy::run(run).await,
         Stage::Verify => verify::run(run).await,
+        Stage::WhatIf => whatif::run(run).await,
         Stage::Rollback => rollback::run(run).await,
         Stage::Teardown => teardown::run(run).await,
     }
@@ -179,7 +203,8 @@ fn limit(run: &Run, stage: Stage) -> Duration {
     let limits = &run.order.plan.limits;
     match stage {
         // Reading a large backup takes as long as reading it takes; each restore has its own limit.
-        Stage::Preflight | Stage::Restore => Duration::from_secs(24 * 60 * 60),
+        // What-ifs are as many as are asked for; each path of them is held to the limits of a deploy.
+        Stage::Preflight | Stage::Restore | Stage::WhatIf => Duration::from_secs(24 * 60 * 60),
         Stage::Provision => limits.provision,
         Stage::Isolate => SLACK,
         Stage::Baseline | Stage::Snapshot | Stage::Verify => limits.start + tests_limit(run),
@@ -190,7 +215,7 @@ fn limit(run: &Run, stage: Stage) -> Duration {
 }
 
 /// What all tests may take together, if each retries to its end.
-fn tests_limit(run: &Run) -> Duration {
+pub(super) fn tests_limit(run: &Run) -> Duration {
     run.order
         .plan
         .testplan
@@ -211,6 +236,7 @@ fn overrun(stage: Stage, limit: Duration) -> StageOutcome {
         Stage::Preflight
         | Stage::Provision
         | Stage::Isolate
+        | Stage::WhatIf
         | Stage::Rollback
         | Stage::Teardown => Owner::Engine,
     };

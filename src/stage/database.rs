@@ -26,6 +26,33 @@ pub(super) async fn ask_all(
     command: impl Fn(&str, &str) -> Vec<String>,
 ) -> Result<BTreeMap<String, Vec<String>>, Bad> {
     let mut answers = BTreeMap::new();
+    for restored in restored(run, generation, what).await? {
+        let command = command(restored.user, &restored.database);
+        let lines = ask(run, restored.running, what, &restored.name, command).await?;
+        answers.insert(restored.name, lines);
+    }
+    Ok(answers)
+}
+
+/// A database that a restore made.
+pub(super) struct Restored<'a> {
+    /// `service/database`.
+    pub(super) name: String,
+    /// Its service.
+    pub(super) running: &'a Running,
+    /// The role that restored it.
+    pub(super) user: &'a str,
+    /// Its name in the server.
+    pub(super) database: String,
+}
+
+/// Every restored PostgreSQL database, once.
+pub(super) async fn restored<'a>(
+    run: &'a Run,
+    generation: &'a Generation,
+    what: &str,
+) -> Result<Vec<Restored<'a>>, Bad> {
+    let mut all: Vec<Restored<'a>> = Vec::new();
     for restore in &run.order.plan.restores {
         let (Some(service), Some(user), true) = (
             restore.service(),
@@ -42,14 +69,18 @@ pub(super) async fn ask_all(
         for database in databases(run, restore, running, user).await? {
             let name = format!("{service}/{database}");
             // A whole server's dump beside one of a database names both.
-            if answers.contains_key(&name) {
+            if all.iter().any(|known| known.name == name) {
                 continue;
             }
-            let lines = ask(run, running, what, &name, command(user, &database)).await?;
-            answers.insert(name, lines);
+            all.push(Restored {
+                name,
+                running,
+                user,
+                database,
+            });
         }
     }
-    Ok(answers)
+    Ok(all)
 }
 
 fn cannot(what: &str, whose: &str, why: &str) -> Bad {

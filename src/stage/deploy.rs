@@ -2,22 +2,27 @@
 
 use std::time::{Duration, Instant};
 
+use super::during::During;
 use super::run::{Run, not_passed, out_of_order, passed};
 use super::suite::{first_failures, tests_at};
 use super::surrounded::Watched;
-use super::{Bad, isolate, provision, step, unassisted};
+use super::{Bad, emulators, isolate, provision, step, unassisted};
+use crate::agent::protocol::{Answer, Ask};
 use crate::check::model::{Test, When};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
-use crate::plan::model::{Action, Component, Package};
+use crate::plan::model::{Action, Component, Package, Step};
 use crate::staging::Bastion;
 
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let package = run.order.plan.package.clone().ok_or_else(out_of_order)?;
     unchanged(run, "before").await?;
+    emulators::begin(run).await?;
     run.watched = Watched::new();
+    let steps = package.components.iter().flat_map(|of| &of.steps);
+    let bastion = open_bastion(run, &package, steps).await?;
+    run.during = Some(During::begin(run, &package).await?);
     let begun = Instant::now();
-    let bastion = open_bastion(run, &package).await?;
     let result = components(run, &package, bastion.as_ref()).await;
     run.recorder.emit(EventKind::Measured {
         what: "deploy".to_owned(),
@@ -27,8 +32,12 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     if matches!(&result, Err(bad) if bad.owner != Owner::Package) {
         return result;
     }
+    if let Some(during) = run.during.take() {
+        during.end(run, &package, result.is_ok()).await?;
+    }
     unchanged(run, "during").await?;
     unassisted_suite(run, &package, took).await?;
+    let asked = emulators::judge(run, Stage::Deploy).await?;
     if !run.watched.deviations.is_empty() {
         let found: Vec<&str> = run.watched.deviations.iter().map(String::as_str).collect();
         return Err(Bad::new(
@@ -39,12 +48,15 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             ),
         ));
     }
-    result
+    result?;
+    asked.map_or(Ok(()), Err)
 }
 
 /// Says of the deploy as it was seen whether it needed anybody.
 async fn unassisted_suite(run: &Run, package: &Package, took: Duration) -> Result<(), Bad> {
-    let heard = isolate::heard_so_far(run.staging()?).await;
+    let staging = run.staging()?;
+    let heard = isolate::heard_so_far(staging).await;
+    let network = staging.network.agent.ask(Ask::Network).await?.answer;
     let events = run.recorder.events();
     let cases = unassisted::cases(&unassisted::Deploy {
         events: &events,
@@ -54,6 +66,7 @@ async fn unassisted_suite(run: &Run, package: &Package, took: Duration) -> Resul
         digest: &package.digest,
         heard,
         watched: &run.watched,
+        hears_calls: matches!(network, Answer::Network(facts) if facts.hears_calls),
     });
     for case in cases {
         run.case(Stage::Deploy, case);
@@ -64,6 +77,9 @@ async fn unassisted_suite(run: &Run, package: &Package, took: Duration) -> Resul
 /// Ends everything of the deploy that could go on: the bastion with all that steps started in it, and the service in
 /// which a step was broken off by a deadline or Ctrl-C. Where there is nothing to end, nothing is done.
 pub(super) async fn end(run: &mut Run) -> Result<(), Bad> {
+    if let Some(during) = run.during.take() {
+        during.abandon(run).await;
+    }
     if let Some(container) = run.working_in.take() {
         run.ground()?.engine.kill_container(&container).await?;
     }
@@ -74,7 +90,7 @@ pub(super) async fn end(run: &mut Run) -> Result<(), Bad> {
 }
 
 /// The digest that the verdict is bound to is that of the files that were deployed.
-async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
+pub(super) async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
     let Some(opened) = run.order.opened.take() else {
         return Ok(());
     };
@@ -99,13 +115,13 @@ async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
     })
 }
 
-/// A bastion, where a step needs one.
-async fn open_bastion(run: &mut Run, package: &Package) -> Result<Option<Bastion>, Bad> {
-    let needed = package
-        .components
-        .iter()
-        .flat_map(|component| &component.steps)
-        .any(|step| matches!(step.action, Action::Run { service: None, .. }));
+/// A bastion, where one of these steps needs one.
+pub(super) async fn open_bastion<'a>(
+    run: &mut Run,
+    package: &Package,
+    mut steps: impl Iterator<Item = &'a Step>,
+) -> Result<Option<Bastion>, Bad> {
+    let needed = steps.any(|step| matches!(step.action, Action::Run { service: None, .. }));
     let Some(bastion) = run.order.plan.bastion.clone().filter(|_| needed) else {
         return Ok(None);
     };
@@ -150,7 +166,7 @@ async fn components(
 }
 
 /// Runs a component's steps until one fails, and returns what went wrong.
-async fn steps(
+pub(super) async fn steps(
     run: &mut Run,
     component: &Component,
     bastion: Option<&Bastion>,
@@ -162,7 +178,13 @@ async fn steps(
             step: step.name.clone(),
             target: step::target(step),
         });
+        if let Some(during) = &run.during {
+            during.pause(step).await;
+        }
         let outcome = step::perform(run, &component.name, step, bastion).await?;
+        if let Some(during) = &run.during {
+            during.resume(step).await;
+        }
         let seconds = begun.elapsed().as_secs_f64();
         run.recorder.emit(EventKind::StepFinished {
             component: component.name.clone(),

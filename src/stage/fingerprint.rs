@@ -47,19 +47,7 @@ const READ: u64 = 1 << 30;
 
 /// The volumes of a generation, each with how many bytes of its files may be read: none of a restored database's.
 fn volumes<'a>(run: &Run, generation: &'a Generation) -> Vec<(&'a str, &'a Branch, u64)> {
-    let databases: Vec<&str> = database_services(run);
-    let of_databases: Vec<String> = generation
-        .services
-        .iter()
-        .filter(|running| databases.contains(&running.blueprint.service.name.as_str()))
-        .flat_map(|running| {
-            running
-                .blueprint
-                .service
-                .volumes_with(&running.blueprint.facts)
-        })
-        .map(|(name, _)| name)
-        .collect();
+    let of_databases = of_database_services(run, generation);
     let archives: Vec<&str> = run
         .order
         .plan
@@ -74,6 +62,30 @@ fn volumes<'a>(run: &Run, generation: &'a Generation) -> Vec<(&'a str, &'a Branc
             let files = archives.contains(&name.as_str()) || !of_databases.contains(name);
             (name.as_str(), branch, if files { READ } else { 0 })
         })
+        .collect()
+}
+
+/// True for `volume x` where that is the data volume of a restored database.
+pub(super) fn is_of_database(run: &Run, generation: &Generation, volume: &str) -> bool {
+    let volume = volume.strip_prefix("volume ").unwrap_or(volume);
+    of_database_services(run, generation)
+        .iter()
+        .any(|name| name == volume)
+}
+
+fn of_database_services(run: &Run, generation: &Generation) -> Vec<String> {
+    let databases: Vec<&str> = database_services(run);
+    generation
+        .services
+        .iter()
+        .filter(|running| databases.contains(&running.blueprint.service.name.as_str()))
+        .flat_map(|running| {
+            running
+                .blueprint
+                .service
+                .volumes_with(&running.blueprint.facts)
+        })
+        .map(|(name, _)| name)
         .collect()
 }
 

@@ -3,12 +3,17 @@
 //! A stage works on [`run::Run`], emits events, and ends with nothing or with [`Bad`]. It never prints, and never
 //! decides a verdict.
 
+mod availability;
 mod baseline;
 pub mod conductor;
+mod config;
 mod database;
 mod deploy;
+mod during;
+mod emulators;
 mod fingerprint;
 mod isolate;
+mod locks;
 mod preflight;
 mod provision;
 mod recorded;
@@ -25,5 +30,6 @@ pub mod surrounded;
 mod teardown;
 mod unassisted;
 mod verify;
+mod whatif;
 
 pub use crate::staging::Bad;

@@ -14,9 +14,10 @@ use crate::backup::remembered::{Remembered, stamp};
 use crate::backup::{BackupError, BackupFacts, Wanted, inspect as inspect_backup};
 use crate::check::ladder::Rung;
 use crate::engine::{Engine, Labels};
-use crate::event::{Artefact, Case, CaseStatus, EventKind, Mode, Owner, Stage};
-use crate::plan::model::{Method, Restore};
-use crate::staging::Ground;
+use crate::event::{Artefact, Case, CaseStatus, EventKind, Mode, Owner, PathPlanned, Stage};
+use crate::plan::model::{Emulates, Method, Plan, Restore};
+use crate::plan::paths::paths;
+use crate::staging::{Authority, Ground};
 use crate::state::shelf;
 
 /// Runs the stage.
@@ -67,6 +68,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             });
         }
     }
+    plan_paths(run);
     // Before the backups: without an engine, hours of digesting would be for nothing.
     connect(run).await?;
     let restores = run.order.plan.restores.clone();
@@ -88,6 +90,41 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         run.backups.extend(read);
     }
     bad.map_or(Ok(()), Err)
+}
+
+/// Says which what-ifs will be tried: a run that does not come to them, or not to their end, can be seen by this.
+fn plan_paths(run: &mut Run) {
+    let plan = Arc::clone(&run.order.plan);
+    let (Some(package), Mode::Rehearse, false) =
+        (&plan.package, run.order.mode, plan.what_ifs.is_empty())
+    else {
+        return;
+    };
+    let trying = run.order.trying;
+    let seed = trying.seed.unwrap_or_else(|| seed(&package.digest));
+    let paths = paths(package, &plan.what_ifs, trying.most_orders, seed);
+    run.recorder.emit(EventKind::PathsPlanned {
+        paths: paths
+            .paths
+            .iter()
+            .map(|path| PathPlanned {
+                path: path.name.clone(),
+                what_if: path.what_if.name().to_owned(),
+                advisory: path.advisory,
+            })
+            .collect(),
+        orders_left_out: paths.orders_left_out,
+        seed: paths.seed,
+    });
+    run.paths = Some(paths);
+}
+
+/// The same package is tried in the same orders. Eight hexadecimal digits: every reader of JSON keeps such a number.
+fn seed(digest: &str) -> u64 {
+    let digits = digest.trim_start_matches("sha256:").get(..8);
+    digits.map_or(0, |digits| {
+        u64::from_str_radix(digits, 16).unwrap_or_default()
+    })
 }
 
 /// Holds the digest of a backup against those that were recorded of it, and reads what was taken at its source.
@@ -317,6 +354,7 @@ async fn connect(run: &mut Run) -> Result<(), Bad> {
         });
     }
     let names = run.order.names.clone();
+    let authority = authority(&run.order.plan, names.run(), now)?;
     run.ground = Some(Ground {
         labels: Labels::new(
             names.run(),
@@ -334,6 +372,25 @@ async fn connect(run: &mut Run) -> Result<(), Bad> {
         addresses: Arc::new(Mutex::new(HashMap::new())),
         refused: tokio::sync::watch::Sender::new(Vec::new()),
         killed: Arc::default(),
+        authority,
     });
     Ok(())
+}
+
+/// The authority of the run's emulators, where one of them speaks TLS.
+fn authority(plan: &Plan, run: &str, now: Timestamp) -> Result<Option<Arc<Authority>>, Bad> {
+    let speaks_tls = plan.emulators.iter().any(|emulator| match &emulator.does {
+        Emulates::Http(http) => !http.tls.is_empty(),
+        Emulates::Smtp(_) | Emulates::Blackhole { .. } | Emulates::Image(_) => false,
+    });
+    if !speaks_tls {
+        return Ok(None);
+    }
+    let made = Authority::new(run, now).map_err(|why| {
+        Bad::new(
+            Owner::Engine,
+            format!("cannot make the authority of the emulators: {why}"),
+        )
+    })?;
+    Ok(Some(Arc::new(made)))
 }

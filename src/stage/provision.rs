@@ -9,7 +9,7 @@ use super::run::Run;
 use crate::backup::BackupFacts;
 use crate::engine::{EngineError, ImageFacts, Obtained, Purpose};
 use crate::event::{EventKind, Output, Owner, Stage};
-use crate::plan::model::{Image, Target};
+use crate::plan::model::{Emulates, Image, Target};
 use crate::restore::rootfs::Imported;
 use crate::restore::tool_image;
 use crate::staging::{Ground, Staging, StagingNetwork};
@@ -29,6 +29,11 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         .agent
         .ensure_image(&ground.engine, &ground.facts.architecture)
         .await?;
+    for emulator in &ground.plan.emulators {
+        if let Emulates::Image(of) = &emulator.does {
+            image(&ground, &format!("emulator `{}`", emulator.name), &of.image).await?;
+        }
+    }
     let network =
         async { StagingNetwork::open(&ground, &agent_image, run.order.without_isolation).await };
     let state = probe(&ground, &agent_image, run.order.branching);

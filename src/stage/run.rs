@@ -1,12 +1,13 @@
 //! What a run knows while it runs. Each stage fills in its part; what is missing was not reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::Bad;
+use super::during::During;
 use super::isolate::Outside;
 use super::schema::Schemas;
 use super::surrounded::Watched;
@@ -18,6 +19,7 @@ use crate::event::{Case, CaseStatus, EventKind, Mode, Owner, Stage};
 use crate::mask::Mask;
 use crate::package::OpenedPackage;
 use crate::plan::model::Plan;
+use crate::plan::paths::Paths;
 use crate::report::Recorder;
 use crate::report::files::RunFolder;
 use crate::restore::rootfs::Imported;
@@ -77,6 +79,60 @@ pub struct Order {
     pub bases_limit: Option<u64>,
     /// Leaves the isolation option of the network out, so that the isolate stage can be seen to fail.
     pub without_isolation: bool,
+    /// How what-ifs are tried.
+    pub trying: Trying,
+}
+
+/// How what-ifs are tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Trying {
+    /// Paths side by side.
+    pub jobs: usize,
+    /// The most orders of the components that are tried.
+    pub most_orders: usize,
+    /// What orders are sampled with; `None` is by the package's digest.
+    pub seed: Option<u64>,
+}
+
+impl Default for Trying {
+    /// One path for each core, at most 4; 12 orders.
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            jobs: cores.min(4),
+            most_orders: 12,
+            seed: None,
+        }
+    }
+}
+
+impl Order {
+    /// The same for a path of a what-if, which deploys what this plan says. The package's files are watched over by the
+    /// run itself.
+    pub(super) fn on_path(&self, plan: Arc<Plan>) -> Self {
+        Self {
+            plan,
+            mode: self.mode,
+            names: self.names.clone(),
+            files: Vec::new(),
+            opened: None,
+            folder: self.folder.clone(),
+            docker_host: self.docker_host.clone(),
+            agent: self.agent.clone(),
+            keep: Keep::Never,
+            expires: self.expires,
+            dir: self.dir.clone(),
+            remembered: self.remembered.clone(),
+            prove: false,
+            secrets: self.secrets.clone(),
+            mask: Arc::clone(&self.mask),
+            earlier_sizes: BTreeMap::new(),
+            branching: self.branching,
+            bases_limit: None,
+            without_isolation: self.without_isolation,
+            trying: self.trying,
+        }
+    }
 }
 
 /// The point to which rollback returns.
@@ -90,6 +146,8 @@ pub struct Snapshot {
     pub fingerprints: BTreeMap<String, String>,
     /// The objects of each restored database.
     pub(crate) schemas: Schemas,
+    /// By service: what it had written to its container's own filesystem by then.
+    pub(crate) written: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What a deploy left standing, stopped for the time of the rollback's proof.
@@ -133,7 +191,9 @@ pub struct Run {
     /// From baseline.
     pub baseline_seen: BaselineSeen,
     /// From snapshot.
-    pub snapshot: Option<Snapshot>,
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// From preflight: the paths of the what-ifs, where any are asked for.
+    pub(crate) paths: Option<Paths>,
     /// From deploy: the bastion's container, for as long as it is there.
     pub bastion: Option<String>,
     /// From deploy: the container in which a step of the package is running a command. It is still set where the
@@ -141,6 +201,8 @@ pub struct Run {
     pub working_in: Option<String>,
     /// From deploy: what surrounded the steps.
     pub(crate) watched: Watched,
+    /// From deploy: what is watched as long as it goes on.
+    pub(crate) during: Option<During>,
     /// From deploy: the first component after which a test was seen to fail, by the test's name.
     pub first_broken_by: BTreeMap<String, String>,
     /// What stood there before the rollback, stopped but not removed, because it may have to be kept.
@@ -166,9 +228,11 @@ impl Run {
             generation: None,
             baseline_seen: BaselineSeen::new(),
             snapshot: None,
+            paths: None,
             bastion: None,
             working_in: None,
             watched: Watched::new(),
+            during: None,
             first_broken_by: BTreeMap::new(),
             carnage: None,
         }

@@ -1,13 +1,14 @@
 //! Freezes volumes and container filesystems as one point, and starts the services again on branches of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::run::{Run, Snapshot, out_of_order, passed};
 use super::{Bad, fingerprint, schema, standing};
 use crate::engine::ChangedPath;
 use crate::event::{EventKind, Owner, Stage};
-use crate::staging::{Blueprint, Generation, OneShots, Staging};
+use crate::staging::{Blueprint, Generation, OneShots, Staging, is_put_there};
 use crate::state::Frozen;
 
 /// Runs the stage.
@@ -36,7 +37,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         freeze_containers(run.staging()?, &before),
         prepare(run, "deploy", unchanged, &frozen, Owner::Staging)
     );
-    let (blueprints, mut next) = (blueprints?, next?);
+    let ((blueprints, written), mut next) = (blueprints?, next?);
     run.staging()?
         .remake_changed(&mut next.generation, &blueprints)
         .await?;
@@ -76,12 +77,13 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     if let Some(down) = standing::first_down(run, Stage::Snapshot).await? {
         return Err(Bad::new(Owner::Staging, format!("on the snapshot {down}")));
     }
-    run.snapshot = Some(Snapshot {
+    run.snapshot = Some(Arc::new(Snapshot {
         frozen,
         blueprints,
         fingerprints,
         schemas,
-    });
+        written,
+    }));
     Ok(())
 }
 
@@ -104,11 +106,14 @@ fn measured(run: &Run, what: &str, begun: Instant) {
     });
 }
 
+/// By service: what it wrote to its container's own filesystem.
+type Written = BTreeMap<String, BTreeSet<String>>;
+
 /// A container that changed its own filesystem becomes an image; one that did not is as good as its image.
 async fn freeze_containers(
     staging: &Staging,
     generation: &Generation,
-) -> Result<Vec<Blueprint>, Bad> {
+) -> Result<(Vec<Blueprint>, Written), Bad> {
     let ground = &staging.ground;
     let containers: Vec<&str> = generation
         .services
@@ -120,10 +125,22 @@ async fn freeze_containers(
         .engine
         .changed_paths(&containers, (&helper, &staging.agent_image), &ground.labels)
         .await?;
+    let written = generation
+        .services
+        .iter()
+        .zip(&changes)
+        .map(|(running, changes)| {
+            let service = &running.blueprint.service.name;
+            let trusts = ground.plan.trusted_by(service);
+            let lasting = lasting_changes(changes, &running.blueprint, trusts);
+            let paths = lasting.into_iter().map(|change| change.path.clone());
+            (service.clone(), paths.collect())
+        })
+        .collect();
     let services = generation.services.iter().zip(changes);
     let freezes = services.map(|(running, changes)| async move {
         let mut blueprint = running.blueprint.clone();
-        if let Some(first) = lasting_changes(&changes, &blueprint).first() {
+        if let Some(first) = lasting_changes(&changes, &blueprint, ground.plan.trusted_by(&blueprint.service.name)).first() {
             ground.note(format!(
                 "the container of `{}` has changed its own filesystem ({}, …): it is part of the snapshot",
                 blueprint.service.name, first.path
@@ -139,7 +156,8 @@ async fn freeze_containers(
         }
         Ok::<_, crate::engine::EngineError>(blueprint)
     });
-    Ok(futures_util::future::try_join_all(freezes).await?)
+    let blueprints = futures_util::future::try_join_all(freezes).await?;
+    Ok((blueprints, written))
 }
 
 /// Folders whose content lasts only as long as a system runs (Filesystem Hierarchy Standard 3.0, 3.15 and 3.18):
@@ -148,7 +166,11 @@ const FLEETING: [&str; 5] = ["/run", "/var/run", "/tmp", "/var/lock", "/dev"];
 
 /// The changes that a container made from its image alone would not have: not what is fleeting, not the mount points
 /// and files that are put into each new container anyway, not a folder that is only named because of what is in it.
-fn lasting_changes<'a>(changes: &'a [ChangedPath], blueprint: &Blueprint) -> Vec<&'a ChangedPath> {
+pub(super) fn lasting_changes<'a>(
+    changes: &'a [ChangedPath],
+    blueprint: &Blueprint,
+    trusts: bool,
+) -> Vec<&'a ChangedPath> {
     let service = &blueprint.service;
     let volumes = service.volumes_with(&blueprint.facts);
     let below = |path: &str, folder: &str| {
@@ -158,7 +180,8 @@ fn lasting_changes<'a>(changes: &'a [ChangedPath], blueprint: &Blueprint) -> Vec
                 .is_some_and(|rest| rest.starts_with('/'))
     };
     let put_there = |path: &str| {
-        service.files.iter().any(|file| below(path, &file.target))
+        (trusts && is_put_there(path))
+            || service.files.iter().any(|file| below(path, &file.target))
             || volumes.iter().any(|(_, at)| path == at.target)
             || service.tmpfs.keys().any(|target| below(path, target))
     };
@@ -276,7 +299,7 @@ mod tests {
             ),
             (vec![added("/runner")], vec!["/runner"]),
         ] {
-            let found: Vec<&str> = lasting_changes(&changes, &blueprint)
+            let found: Vec<&str> = lasting_changes(&changes, &blueprint, false)
                 .into_iter()
                 .map(|change| change.path.as_str())
                 .collect();

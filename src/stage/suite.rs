@@ -11,7 +11,7 @@ use crate::check::model::{
 };
 use crate::check::{Judgement, judge};
 use crate::engine::ExecSpec;
-use crate::event::{Case, CaseStatus, EventKind, Stage};
+use crate::event::{Case, CaseStatus, EventKind, Owner, Stage};
 use crate::mask::Mask;
 use crate::staging::{Ended, Generation, Staging};
 
@@ -69,10 +69,23 @@ pub(super) fn tests_at(run: &Run, when: When) -> Vec<Test> {
 
 /// Runs all tests of a moment, in listing order: a later test may look at what an earlier one did.
 pub(super) async fn run_tests(run: &Run, stage: Stage, when: When) -> Result<Shown, Bad> {
+    run_these(run, stage, &tests_at(run, when)).await
+}
+
+/// Runs these tests, in this order.
+pub(super) async fn run_these(run: &Run, stage: Stage, tests: &[Test]) -> Result<Shown, Bad> {
     let staging = run.staging()?;
     let generation = run.generation()?;
-    let tests = tests_at(run, when);
     let total = tests.len() as u64;
+    // What came before is known by then, so that what comes now can be told from it.
+    if matches!(stage, Stage::Verify | Stage::Rollback) {
+        let entered = staging
+            .network
+            .emulators
+            .enter(&staging.ground, stage)
+            .await;
+        entered.map_err(|why| Bad::new(Owner::Engine, why))?;
+    }
     let suite = match &run.order.plan.testplan {
         Some(plan) => format!("{}.{}", stage.name(), plan.name),
         None => stage.name().to_owned(),
@@ -146,6 +159,12 @@ fn excerpt(seen: &Observation) -> Option<String> {
         Observation::Sql { .. } => return None,
         Observation::Exec { stdout, stderr, .. } => format!("{stdout}{stderr}"),
         Observation::File(file) => file.as_ref()?.text.clone()?,
+        Observation::Emulator(received) => {
+            let lines = received
+                .iter()
+                .map(|one| format!("{}: {}\n", one.asker, one.summary()));
+            lines.collect()
+        }
     };
     let short: String = text.chars().take(4096).collect();
     (!short.trim().is_empty()).then_some(short)
@@ -285,6 +304,14 @@ async fn look(
             };
             Ok((seen, begun.elapsed()))
         }
+        Probe::Emulator(probe) => {
+            let seen = staging
+                .network
+                .emulators
+                .received(&staging.ground, probe)
+                .await;
+            Ok((seen.map(Observation::Emulator), begun.elapsed()))
+        }
         Probe::File(file) => {
             let container = container_of(generation, &file.service);
             let got = staging
@@ -373,7 +400,7 @@ pub(super) async fn first_failures(run: &Run, tests: &[Test]) -> Result<Vec<Stri
         let harmless = match &test.probe {
             Probe::Http(http) => matches!(http.method.as_str(), "GET" | "HEAD"),
             Probe::Tcp(_) => true,
-            Probe::Sql(_) | Probe::Exec(_) | Probe::File(_) => false,
+            Probe::Sql(_) | Probe::Exec(_) | Probe::File(_) | Probe::Emulator(_) => false,
         };
         if !harmless {
             continue;
@@ -395,7 +422,7 @@ fn without_speed(test: &Test) -> Test {
         Expect::Tcp(expect) => expect.within = None,
         Expect::Sql(expect) => expect.within = None,
         Expect::Exec(expect) => expect.within = None,
-        Expect::File(_) => {}
+        Expect::File(_) | Expect::Emulator(_) => {}
     }
     test
 }

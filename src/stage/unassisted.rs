@@ -1,6 +1,6 @@
 //! Whether the deploy needed anybody, or anything but the package: a suite of its own, from what was seen while it ran.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -46,6 +46,8 @@ pub(super) struct Deploy<'a> {
     pub watched: &'a Watched,
     /// `Err` where not every question for an outside name can have been heard.
     pub heard: Result<(), String>,
+    /// True where a call to an outside address is heard on this engine's networks.
+    pub hears_calls: bool,
 }
 
 /// One step as it was seen.
@@ -60,14 +62,22 @@ struct Seen {
 /// The suite.
 pub(super) fn cases(deploy: &Deploy<'_>) -> Vec<Case> {
     let steps = steps(deploy.events);
-    vec![
+    let calls = deploy
+        .hears_calls
+        .then(|| nothing_outside_was_called(deploy, &steps));
+    [
         nobody_was_asked(&steps, deploy.watched),
         nobody_is_needed(deploy),
         nothing_outside_was_asked_for(deploy, &steps),
+    ]
+    .into_iter()
+    .chain(calls)
+    .chain([
         nothing_else_was_used(deploy.watched),
         unchanged(deploy),
         in_time(deploy, &steps),
-    ]
+    ])
+    .collect()
 }
 
 fn steps(events: &[Event]) -> Vec<Seen> {
@@ -232,6 +242,45 @@ fn nothing_outside_was_asked_for(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
     case(NAME, Ok(figure))
 }
 
+/// A program that knows an address asks for no name. What it called is not known, only that it looked for the way out.
+fn nothing_outside_was_called(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
+    let mut before = BTreeSet::new();
+    let mut theirs: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut others = BTreeSet::new();
+    for event in deploy.events {
+        let EventKind::OutsideCall { stage, caller } = &event.kind else {
+            continue;
+        };
+        if *stage < Stage::Deploy {
+            before.insert(caller.as_str());
+        } else if *stage == Stage::Deploy && !before.contains(caller.as_str()) {
+            let of_step =
+                caller == "bastion" || steps.iter().any(|step| step.runs && step.target == *caller);
+            if of_step {
+                *theirs.entry(caller).or_default() += 1;
+            } else {
+                others.insert(caller.as_str());
+            }
+        }
+    }
+    let said: Vec<String> = theirs
+        .iter()
+        .map(|(caller, times)| match times {
+            1 => format!("{caller} called an address outside"),
+            n => format!("{caller} called addresses outside, at least {n} times"),
+        })
+        .collect();
+    let found = match (said.is_empty(), others.is_empty()) {
+        (false, _) => Err(format!("{}: nobody answered", said.join("; "))),
+        (true, true) => Ok(None),
+        (true, false) => Ok(Some(format!(
+            "of the services, in which no step ran, these called one: {}",
+            others.into_iter().collect::<Vec<_>>().join(", ")
+        ))),
+    };
+    case("no step calls an address outside staging", found)
+}
+
 /// A package that changed ends the stage as invalid; where this case is written it was compared and is the same.
 fn unchanged(deploy: &Deploy<'_>) -> Case {
     case(
@@ -309,6 +358,7 @@ mod tests {
             digest: "sha256:00",
             watched: &Watched::new(),
             heard: Ok(()),
+            hears_calls: true,
         };
         cases(&deploy).into_iter().map(|case| case.status).collect()
     }
@@ -368,6 +418,7 @@ mod tests {
                 digest: "sha256:00",
                 watched,
                 heard: Ok(()),
+                hears_calls: true,
             })
         };
         watched.unseen.insert("app/roll".to_owned());
@@ -380,7 +431,37 @@ mod tests {
             .insert("bastion: it has privileged".to_owned());
         let told = cases_with(&watched);
         assert_eq!(told[0].status, CaseStatus::Failed);
-        assert_eq!(told[3].status, CaseStatus::Error);
+        assert_eq!(told[4].status, CaseStatus::Error);
+    }
+
+    #[test]
+    fn a_call_to_an_address_is_held_against_steps_like_one_for_a_name() {
+        use CaseStatus::{Failed, Passed};
+        let call = |stage, caller: &str| EventKind::OutsideCall {
+            stage,
+            caller: caller.to_owned(),
+        };
+        let deploy = Stage::Deploy;
+        for (calls, target, status) in [
+            (vec![], "bastion", Passed),
+            (vec![call(deploy, "bastion")], "bastion", Failed),
+            (vec![call(deploy, "web")], "bastion", Passed),
+            (
+                vec![call(deploy, "web"), call(deploy, "web")],
+                "web",
+                Failed,
+            ),
+            (
+                vec![call(Stage::Baseline, "web"), call(deploy, "web")],
+                "web",
+                Passed,
+            ),
+            (vec![call(Stage::Verify, "bastion")], "bastion", Passed),
+        ] {
+            let mut kinds = calls;
+            kinds.extend(step(target, &[]));
+            assert_eq!(statuses(kinds)[3], status);
+        }
     }
 
     #[test]
@@ -406,6 +487,7 @@ mod tests {
             digest: "sha256:00",
             watched: &Watched::new(),
             heard: Err("the agent is deaf".to_owned()),
+            hears_calls: false,
         };
         let cases = cases(&deploy);
         assert_eq!(cases[2].status, CaseStatus::Error);

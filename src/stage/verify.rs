@@ -3,7 +3,7 @@
 use super::isolate::{Moment, Outside};
 use super::run::Run;
 use super::suite::{run_tests, tests_at};
-use super::{Bad, isolate, schema, standing};
+use super::{Bad, emulators, isolate, schema, standing};
 use crate::check::model::When;
 use crate::event::{Owner, Stage};
 
@@ -12,6 +12,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let (shown, isolated) =
         tokio::join!(run_tests(run, Stage::Verify, When::Verify), isolated(run));
     let shown = shown?;
+    let asked = emulators::judge(run, Stage::Verify).await?;
     let down = standing::first_down(run, Stage::Verify).await?;
     let schema = match &run.snapshot {
         Some(snapshot) => schema::judge(run, &snapshot.schemas).await?,
@@ -39,6 +40,9 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     if let Some(down) = down {
         return Err(Bad::new(Owner::Package, format!("after the deploy {down}"))
             .with_help("its whole log is in the run's folder, below logs/"));
+    }
+    if let Some(asked) = asked {
+        return Err(asked);
     }
     if let Some(sentence) = schema {
         return Err(

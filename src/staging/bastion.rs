@@ -91,6 +91,7 @@ impl Bastion {
             read_only: true,
         }];
         engine.create_container(&spec, &ground.labels).await?;
+        ground.put_trust(Self::NAME, &container).await?;
         engine.start_container(&container).await?;
         let state = engine.container_state(&container).await?;
         if !state.running {

@@ -124,6 +124,9 @@ impl Staging {
             .await?;
         self.ground
             .upload_service_files(&running.blueprint.service, &running.container)
+            .await?;
+        self.ground
+            .put_trust(&running.blueprint.service.name, &running.container)
             .await
     }
 

@@ -4,13 +4,16 @@
 
 mod agent_image;
 mod agent_link;
+mod authority;
 mod bad;
 mod bastion;
+mod emulators;
 mod generation;
 mod naming;
 mod network;
 mod ready;
 mod service;
+mod trust;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -18,13 +21,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use agent_image::AgentBinary;
 pub use agent_link::AgentLink;
+pub use authority::Authority;
 pub use bad::Bad;
 pub use bastion::{Bastion, Ended, PACKAGE_FOLDER};
+pub use emulators::Emulators;
 pub use generation::{Generation, OneShots};
 pub use naming::Names;
 pub use network::StagingNetwork;
 pub use ready::{StartError, Why};
 pub use service::{Blueprint, Running};
+pub use trust::is_put_there;
 
 use tokio::sync::watch;
 
@@ -60,6 +66,8 @@ pub struct Ground {
     pub refused: watch::Sender<Vec<String>>,
     /// The containers that were killed because a limit was over: how they ended says nothing of what ran in them.
     pub killed: Arc<Mutex<HashSet<String>>>,
+    /// Vouches for the emulators, where one of them speaks TLS.
+    pub authority: Option<Arc<Authority>>,
 }
 
 impl Ground {
@@ -74,6 +82,20 @@ impl Ground {
             labels: self.labels.part(part),
             names: self.names.part(part),
             ..self.clone()
+        }
+    }
+
+    /// For a path of a what-if: a part of the run that has its own network, and so its own addresses, questions and
+    /// kills. What happens there is told to `recorder`.
+    pub fn path(&self, part: &str, plan: Arc<Plan>, recorder: Arc<Recorder>) -> Self {
+        Self {
+            plan,
+            recorder,
+            stage: Arc::new(Mutex::new(Stage::Snapshot)),
+            addresses: Arc::default(),
+            refused: watch::Sender::new(Vec::new()),
+            killed: Arc::default(),
+            ..self.part(part)
         }
     }
 

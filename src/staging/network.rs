@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use futures_util::StreamExt;
 use tokio::task::JoinHandle;
 
-use super::{AgentLink, Ground};
-use crate::agent::protocol::RefusedName;
+use super::{AgentLink, Emulators, Ground};
+use crate::agent::protocol::{CalledOut, RefusedName};
 use crate::engine::{Attach, ContainerSpec, EngineError};
 use crate::event::EventKind;
 use crate::plan::model::Stack;
@@ -25,6 +25,8 @@ pub struct StagingNetwork {
     pub resolver: IpAddr,
     /// Asks the agent.
     pub agent: AgentLink,
+    /// What stands in for systems outside.
+    pub emulators: Emulators,
     names_task: JoinHandle<()>,
 }
 
@@ -61,6 +63,7 @@ impl StagingNetwork {
         };
         let mut spec = ContainerSpec::new(&container, agent_image, attach);
         spec.command = Some(agent(&["serve"]));
+        spec.hears_the_wire = true;
         ground
             .engine
             .create_container(&spec, &ground.labels)
@@ -77,21 +80,30 @@ impl StagingNetwork {
         ground.learn_address(Some(resolver), AGENT_NAME);
         let agent = AgentLink::open(&ground.engine, &container).await?;
         let names_task = tokio::spawn(follow_names(ground.clone(), container.clone()));
+        let emulators = Emulators::open(ground, &name, resolver, agent_image).await?;
         Ok(Self {
             name,
             agent_container: container,
             resolver,
             agent,
+            emulators,
             names_task,
         })
     }
 }
 
-/// Each outside name that somebody in staging asks for becomes an event.
+/// Each outside name that somebody in staging asks for, and each call to an outside address, becomes an event.
 async fn follow_names(ground: Ground, container: String) {
     let lines = ground.engine.follow_stdout(&container);
     let mut lines = std::pin::pin!(lines);
     while let Some(Ok(line)) = lines.next().await {
+        if let Ok(called) = serde_json::from_str::<CalledOut>(&line) {
+            ground.recorder.emit(EventKind::OutsideCall {
+                stage: ground.current_stage(),
+                caller: whose(&ground, called.caller),
+            });
+            continue;
+        }
         let Ok(refused) = serde_json::from_str::<RefusedName>(&line) else {
             continue;
         };
@@ -102,23 +114,31 @@ async fn follow_names(ground: Ground, container: String) {
                 .send_modify(|names| names.push(refused.name.clone()));
             continue;
         }
+        // Other records than addresses of an emulated host (a mail exchanger, say) are not known to the engine.
+        if ground.plan.is_emulated(&refused.name) {
+            continue;
+        }
         // A service that is being replaced is not known to the engine for a moment; its name is no outside one.
         if is_of_stack(&ground.plan.stack, &refused.name) {
             continue;
         }
-        let asker = ground
-            .addresses
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .get(&refused.asker)
-            .cloned()
-            .unwrap_or_else(|| refused.asker.to_string());
         ground.recorder.emit(EventKind::OutsideName {
             stage: ground.current_stage(),
+            asker: whose(&ground, refused.asker),
             name: refused.name,
-            asker,
         });
     }
+}
+
+/// The service or container that has an address, else the address.
+fn whose(ground: &Ground, address: IpAddr) -> String {
+    ground
+        .addresses
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .get(&address)
+        .cloned()
+        .unwrap_or_else(|| address.to_string())
 }
 
 fn is_of_stack(stack: &Stack, name: &str) -> bool {

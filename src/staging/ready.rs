@@ -162,6 +162,8 @@ impl Staging {
             return Ok(());
         }
         let begun = engine.container_state(&running.container).await?;
+        // What it asks for while it starts is its own, too.
+        self.ground.learn_address(begun.address, &service.name);
         let check = health_command(&running.blueprint);
         // Of a service that is being restored the engine is not asked to watch the health.
         let unwatched = begun.running && begun.health.is_none();

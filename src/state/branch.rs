@@ -135,6 +135,14 @@ impl StateStore {
         Ok(store)
     }
 
+    /// The same, for one part of the run.
+    pub fn part(&self, labels: Labels) -> Self {
+        Self {
+            labels,
+            ..self.clone()
+        }
+    }
+
     async fn try_overlay(&self, empty: &VolumeFacts) -> Result<(), EngineError> {
         let from = BTreeMap::from([("probe".to_owned(), Frozen::of(empty))]);
         let branches = self.branch(&from, "probe").await?;

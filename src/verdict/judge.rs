@@ -1,5 +1,6 @@
 //! The rules: which end of which stage makes a run passed, failed or invalid, and whose fault that is.
 
+use super::paths::PathsSeen;
 use super::{Outcome, StageEnd, StageSeen, needed};
 use crate::event::{Case, CaseStatus, Event, EventKind, Mode, Owner, Stage};
 
@@ -33,9 +34,10 @@ pub(super) fn judge(events: &[Event], seen: &[StageSeen]) -> Judgement {
             "preflight: the events do not say what this run is for",
         );
     };
+    let paths = PathsSeen::of(events);
     let wanted: Vec<&StageSeen> = seen
         .iter()
-        .filter(|s| needed(mode).contains(&s.stage))
+        .filter(|s| needed(mode).contains(&s.stage) || paths.is_wanted(s.stage, mode))
         .collect();
 
     if let Some(stage) = wanted.iter().find(|s| s.end == StageEnd::Interrupted) {
@@ -126,11 +128,19 @@ fn passed(events: &[Event], mode: Mode) -> String {
             .count()
     };
     match mode {
-        Mode::Rehearse => match green(Stage::Verify) {
-            0 => "every stage ended ok (there were no tests to verify the deploy with)".to_owned(),
-            1 => "every stage ended ok and 1 test passed after the deploy".to_owned(),
-            n => format!("every stage ended ok and {n} tests passed after the deploy"),
-        },
+        Mode::Rehearse => {
+            let paths = PathsSeen::of(events).passed();
+            let said = match green(Stage::Verify) {
+                0 => "every stage ended ok (there were no tests to verify the deploy with)"
+                    .to_owned(),
+                1 => "every stage ended ok and 1 test passed after the deploy".to_owned(),
+                n => format!("every stage ended ok and {n} tests passed after the deploy"),
+            };
+            match paths {
+                None => said,
+                Some(paths) => format!("{said}; {paths}"),
+            }
+        }
         Mode::BackupCheck => match green(Stage::Baseline) {
             0 => "every backup was restored (there were no tests to look at the data with)"
                 .to_owned(),
@@ -166,10 +176,14 @@ fn finding(events: &[Event], seen: &StageSeen, mode: Mode, file: &str) -> Option
             };
             (owner, said, help.clone())
         }
-        StageEnd::Ok => {
-            let blamed = blamed?;
-            (blamed.owner, blamed.sentence(stage), None)
-        }
+        StageEnd::Ok => match blamed {
+            Some(blamed) => (blamed.owner, blamed.sentence(stage), None),
+            None if stage == Stage::WhatIf => {
+                let (owner, said) = PathsSeen::of(events).wrong()?;
+                (owner, said, None)
+            }
+            None => return None,
+        },
         // Cases of a stage that was cut prove nothing: the stage itself is what is missing.
         StageEnd::Interrupted
         | StageEnd::Skipped { .. }
@@ -195,7 +209,9 @@ fn finding(events: &[Event], seen: &StageSeen, mode: Mode, file: &str) -> Option
 const fn at_fault(owner: Owner, stage: Stage, mode: Mode) -> bool {
     match (mode, owner) {
         (Mode::Rehearse, Owner::Package) => match stage {
-            Stage::Preflight | Stage::Isolate | Stage::Deploy | Stage::Verify => true,
+            Stage::Preflight | Stage::Isolate | Stage::Deploy | Stage::Verify | Stage::WhatIf => {
+                true
+            }
             // Before the deploy nothing of the package has run; after verify nothing is judged.
             Stage::Provision
             | Stage::Restore
@@ -281,7 +297,7 @@ fn blamed_case(events: &[Event], stage: Stage) -> Option<Blamed<'_>> {
 /// Who owns an expectation that was false, where the stage itself does not say.
 const fn owner_of_failure(stage: Stage) -> Owner {
     match stage {
-        Stage::Deploy | Stage::Verify => Owner::Package,
+        Stage::Deploy | Stage::Verify | Stage::WhatIf => Owner::Package,
         Stage::Restore => Owner::Backup,
         Stage::Baseline => Owner::Staging,
         Stage::Isolate => Owner::Isolation,
@@ -313,6 +329,7 @@ fn owner_of_error(events: &[Event], stage: Stage, case: &Case) -> Owner {
         | Stage::Restore
         | Stage::Snapshot
         | Stage::Deploy
+        | Stage::WhatIf
         | Stage::Rollback
         | Stage::Teardown => Owner::Engine,
     }

@@ -151,6 +151,14 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
             | EventKind::OutputLine { .. }
             | EventKind::CaseFinished { .. }
             | EventKind::OutsideName { .. }
+            | EventKind::EmulatorRequest { .. }
+            | EventKind::OutsideCall { .. }
+            | EventKind::Unavailable(_)
+            | EventKind::Availability(_)
+            | EventKind::PathsPlanned { .. }
+            | EventKind::PathStarted { .. }
+            | EventKind::OnPath { .. }
+            | EventKind::PathEnded { .. }
             | EventKind::Fingerprint { .. }
             | EventKind::Measured { .. }
             | EventKind::Leftover { .. }

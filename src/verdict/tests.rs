@@ -3,6 +3,7 @@
 mod after;
 mod before;
 mod evidence;
+mod paths;
 
 use std::fmt::Write as _;
 

@@ -3,12 +3,14 @@
 //! A machine without an engine fails these tests with the remedy; nothing is skipped. The first test that needs it
 //! makes what is missing (`rehearse demo --prepare`).
 
+mod availability;
 mod backup;
 mod bases;
 mod chinook;
 mod command;
 mod common;
 mod crash;
+mod emulators;
 mod exit_codes;
 mod handoff;
 mod history;
@@ -35,4 +37,5 @@ mod stages;
 mod staging;
 mod trouble;
 mod unassisted;
+mod whatif;
 mod workshop;

@@ -147,6 +147,16 @@ fn a_call_outside_that_does_not_matter_to_its_step_is_one_all_the_same() {
 }
 
 #[test]
+fn a_call_to_an_address_outside_is_seen_without_a_name() {
+    assisted(
+        "calls-address",
+        "{ name: tell, run: \"bash -c 'exec 3<>/dev/tcp/192.0.2.10/443' || true\" }",
+        "no step calls an address outside staging",
+        "bastion called an address outside: nobody answered",
+    );
+}
+
+#[test]
 fn a_runbook_that_hands_something_to_a_person_is_assisted() {
     let place = Place::small("manual", "");
     std::fs::remove_file(place.path("package/deploy.yaml")).expect("the manifest");

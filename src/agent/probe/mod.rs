@@ -31,6 +31,7 @@ impl Prober {
             Probe::Sql(probe) => with_time(sql::probe(&probe).await),
             Probe::Exec(_) => (not_here("exec"), None),
             Probe::File(_) => (not_here("file"), None),
+            Probe::Emulator(_) => (not_here("emulator"), None),
         };
         (seen, measured.unwrap_or_else(|| started.elapsed()))
     }

@@ -110,7 +110,7 @@ fn http(f: &mut Fields<'_>, hints: &Hints, p: &mut Problems) -> (Expect, bool) {
     (Expect::Http(expect), asserts)
 }
 
-fn status(node: &Arc<Node>, p: &mut Problems) -> Option<u16> {
+pub(super) fn status(node: &Arc<Node>, p: &mut Problems) -> Option<u16> {
     let status = number::<u16>(node, p)?;
     if (100..=599).contains(&status) {
         return Some(status);
@@ -287,7 +287,7 @@ fn sha256(node: &Arc<Node>, p: &mut Problems) -> Option<String> {
 }
 
 /// Text, `/regular expression/`, a mapping of conditions, or a list of any of these.
-fn texts(node: &Arc<Node>, p: &mut Problems) -> Option<Vec<TextMatch>> {
+pub(super) fn texts(node: &Arc<Node>, p: &mut Problems) -> Option<Vec<TextMatch>> {
     if let Kind::List(items) = &node.kind {
         if items.is_empty() {
             p.push(node.place.problem("this list is empty"));

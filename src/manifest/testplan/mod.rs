@@ -1,5 +1,7 @@
 //! The test plan.
 
+mod availability;
+mod emulator;
 mod expect;
 mod probe;
 
@@ -14,6 +16,7 @@ use crate::manifest::paths;
 use crate::manifest::place::{At, Place};
 use crate::manifest::problem::Problems;
 use crate::manifest::tree::{Kind, Node};
+pub use availability::TargetEntry;
 pub(crate) use probe::Probed;
 
 /// What a step of a package waits for: `http`, `tcp` or `sql`, written as in a test plan.
@@ -45,6 +48,8 @@ pub struct TestPlan {
     pub name: String,
     /// In listing order.
     pub tests: Vec<TestEntry>,
+    /// What is asked again and again during the deploy.
+    pub availability: Vec<TargetEntry>,
 }
 
 /// A test as written.
@@ -56,6 +61,8 @@ pub struct TestEntry {
     pub service: Option<At<String>>,
     /// The host that it names.
     pub host: Option<At<String>>,
+    /// The emulator that it names.
+    pub emulator: Option<At<String>>,
     /// True where an SQL test leaves its role to the stack.
     pub default_user: bool,
     /// Where it is written.
@@ -71,7 +78,11 @@ impl TestEntry {
                 HttpBody::Form { files, .. } => files.iter().map(|f| f.path.clone()).collect(),
                 HttpBody::None | HttpBody::Text(_) | HttpBody::Json(_) => Vec::new(),
             },
-            Probe::Tcp(_) | Probe::Sql(_) | Probe::Exec(_) | Probe::File(_) => Vec::new(),
+            Probe::Tcp(_)
+            | Probe::Sql(_)
+            | Probe::Exec(_)
+            | Probe::File(_)
+            | Probe::Emulator(_) => Vec::new(),
         }
     }
 }
@@ -91,6 +102,7 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
             some(node, p, |node, p| test(node, &dir, p))
         })
         .unwrap_or_default();
+    let availability = f.opt("availability", p, availability::decode);
     f.finish(p);
     for (index, entry) in tests.iter().enumerate() {
         let earlier = tests
@@ -114,12 +126,13 @@ pub(crate) fn decode(file: &Path, root: &Arc<Node>, p: &mut Problems) -> Option<
         file: file.to_path_buf(),
         name: name.map(|at| at.value).unwrap_or_default(),
         tests,
+        availability: availability.unwrap_or_default(),
     })
 }
 
 /// Kinds that the design names and this version does not have.
 const NOT_BUILT: [&str; 5] = ["dns", "tls", "log", "browser", "load"];
-const KINDS: [&str; 5] = ["http", "tcp", "sql", "exec", "file"];
+const KINDS: [&str; 6] = ["http", "tcp", "sql", "exec", "file", "emulator"];
 
 fn test(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<TestEntry> {
     let mut f = Fields::of(node, "a test", p)?;
@@ -131,9 +144,13 @@ fn test(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<TestEntry> {
         .as_ref()
         .map_or_else(|| f.place.clone(), |name| name.place.clone());
     f.place = place.clone();
-    let when = f
-        .opt("when", p, when)
-        .unwrap_or_else(|| vec![When::Baseline, When::Verify, When::Rollback]);
+    let when = f.opt("when", p, when).unwrap_or_else(|| {
+        if f.has("emulator") {
+            emulator::WHEN.to_vec()
+        } else {
+            vec![When::Baseline, When::Verify, When::Rollback]
+        }
+    });
     let retry = f.opt("retry", p, retry);
     let tags = f
         .opt("tags", p, |node, p| one_or_more(node, p, string))
@@ -152,7 +169,7 @@ fn test(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<TestEntry> {
         if let Some(place) = f.key_place(key) {
             unbuilt |= key != "capture";
             p.push(place.problem(format!("`{key}` is not built yet")).help(
-                "remove it; this version has the kinds `http`, `tcp`, `sql`, `exec` and `file`",
+                "remove it; this version has the kinds `http`, `tcp`, `sql`, `exec`, `file` and `emulator`",
             ));
             f.node(key, &mut Problems::new());
         }
@@ -166,7 +183,7 @@ fn test(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<TestEntry> {
                 p.push(
                     place
                         .problem("the test has no kind")
-                        .help("give it one of `http`, `tcp`, `sql`, `exec`, `file`"),
+                        .help("give it one of `http`, `tcp`, `sql`, `exec`, `file`, `emulator`"),
                 );
             }
             None
@@ -191,6 +208,33 @@ fn test(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<TestEntry> {
         f.finish(p);
         return None;
     };
+    if kind == "emulator" {
+        let asked = f.opt(kind, p, |node, p| emulator::decode(node, &when, p));
+        if let Some(place) = f.key_place("expect") {
+            p.push(place.problem("a test of an emulator has no `expect`").help(
+                "what it must have received stands in `received`: `{ path: /charge, count: 1 }`",
+            ));
+        }
+        f.finish(p);
+        let (named, probe, expect) = asked?;
+        return Some(TestEntry {
+            test: Test {
+                name: name?.value,
+                probe,
+                expect,
+                when,
+                retry,
+                tags,
+                severity,
+                location: place.location(),
+            },
+            service: None,
+            host: None,
+            emulator: Some(named),
+            default_user: false,
+            place,
+        });
+    }
     let probed = f.opt(kind, p, |node, p| probe::decode(kind, node, dir, p));
     f.finish(p);
     let hints = probed
@@ -232,6 +276,7 @@ fn test(node: &Arc<Node>, dir: &Path, p: &mut Problems) -> Option<TestEntry> {
         },
         service: probed.service,
         host: probed.host,
+        emulator: None,
         default_user: probed.default_user,
         place,
     })

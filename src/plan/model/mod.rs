@@ -1,5 +1,7 @@
 //! What a run will do, checked and resolved. Nothing after the plan asks a manifest again.
 
+mod declares;
+mod emulator;
 mod package;
 mod path;
 mod restore;
@@ -10,7 +12,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::check::availability;
 use crate::check::model::Test;
+pub use declares::*;
+pub use emulator::*;
 pub use package::*;
 pub use path::{Asked, Course, DeployPath, Moment, WhatIf, Why};
 pub use restore::*;
@@ -53,6 +58,12 @@ pub struct Plan {
     pub forbidden: Vec<String>,
     /// The container from which steps run unless they name a service.
     pub bastion: Option<Bastion>,
+    /// What stands in for systems outside, in listing order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub emulators: Vec<Emulator>,
+    /// Which other ways of the deploy are tried, in listing order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub what_ifs: Vec<Asked>,
 }
 
 /// The services of staging.
@@ -267,6 +278,8 @@ pub struct Limits {
     pub deploy: Duration,
     /// From the order to a healthy site. Default 5 minutes.
     pub rollback: Duration,
+    /// The sum of the times in which an `availability` target was not there during the deploy. Default none.
+    pub downtime: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -280,6 +293,7 @@ impl Default for Limits {
             start: minutes(2),
             deploy: minutes(30),
             rollback: minutes(5),
+            downtime: None,
         }
     }
 }
@@ -302,4 +316,15 @@ pub struct TestPlan {
     pub file: PathBuf,
     /// In listing order.
     pub tests: Vec<Test>,
+    /// What is asked again and again during the deploy.
+    pub availability: Vec<Availability>,
+}
+
+/// Something that should be there during the deploy.
+#[derive(Clone, Debug, Serialize)]
+pub struct Availability {
+    /// What is asked.
+    pub target: availability::Target,
+    /// Where it is written.
+    pub location: Location,
 }

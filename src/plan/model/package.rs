@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{FileMount, Location, Secret};
+use super::{Declares, FileMount, Location, Secret};
 use crate::check::model::Probe;
 use crate::event::Part;
 
@@ -48,6 +48,12 @@ pub struct Package {
     pub document: Vec<Part>,
     /// Schema objects that the package says it changes.
     pub declares_schema: Vec<String>,
+    /// What else it declares.
+    pub declares: Declares,
+    /// What the package says that its own way back leaves as the deploy made it: `table x`, `column x.y`, `file /path`,
+    /// `volume x`, `image x`, `variable x of y`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rollback_leaves: Vec<String>,
 }
 
 #[cfg(test)]
@@ -71,6 +77,8 @@ impl Package {
             rollback: Vec::new(),
             document: Vec::new(),
             declares_schema: Vec::new(),
+            declares: Declares::default(),
+            rollback_leaves: Vec::new(),
         }
     }
 }

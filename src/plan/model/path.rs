@@ -55,6 +55,28 @@ pub struct Asked {
     pub times: u32,
 }
 
+impl Asked {
+    /// How many deploys `again` makes where nobody says.
+    pub const TIMES: u32 = 3;
+
+    /// As it is asked for by its name alone: required.
+    pub const fn of(what_if: WhatIf) -> Self {
+        let times = match what_if {
+            WhatIf::Again => Self::TIMES,
+            WhatIf::Rollback
+            | WhatIf::Rerun
+            | WhatIf::Interrupt
+            | WhatIf::Order
+            | WhatIf::Subset => 1,
+        };
+        Self {
+            what_if,
+            advisory: false,
+            times,
+        }
+    }
+}
+
 /// One way from the snapshot: a branch of it and a network of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployPath {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Case, Stage};
-use crate::verdict::StageEnd;
+use crate::event::{Case, Event, EventKind, Exchange, Stage};
+use crate::verdict::{PathEnd, StageEnd, paths_seen};
 
 /// The package of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +126,39 @@ pub struct OutsideFacts {
     pub times: usize,
 }
 
+/// What an emulator was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmulatedFacts {
+    /// The stage in which it was asked.
+    pub stage: Stage,
+    /// The emulator.
+    pub emulator: String,
+    /// The asking service or container.
+    pub asker: String,
+    /// How it came.
+    pub kind: Exchange,
+    /// `POST /charge`, `mail from a to b: subject`.
+    pub summary: String,
+    /// False where no route fitted, or somebody was written to who may not be.
+    pub matched: bool,
+    /// The status of the answer, of HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// How often.
+    pub times: usize,
+}
+
+/// Calls to addresses outside staging, which nobody answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutsideCallFacts {
+    /// The stage in which it called.
+    pub stage: Stage,
+    /// The calling service or container.
+    pub caller: String,
+    /// How often at least.
+    pub times: usize,
+}
+
 /// Something that could not be removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftoverFacts {
@@ -142,4 +175,65 @@ pub struct KeptFacts {
     pub expires: Timestamp,
     /// From service name to container name.
     pub containers: BTreeMap<String, String>,
+}
+
+/// The what-ifs of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WhatIfFacts {
+    /// What orders were sampled with.
+    pub seed: u64,
+    /// Orders of the components that were not tried, because they are more than asked for.
+    pub orders_left_out: u64,
+    /// Every path that was planned.
+    pub paths: Vec<PathFacts>,
+}
+
+/// A path of a what-if.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PathFacts {
+    /// Its name.
+    pub path: String,
+    /// The what-if that it is part of.
+    pub what_if: String,
+    /// True where its outcome does not decide the verdict.
+    pub advisory: bool,
+    /// How it ended.
+    #[serde(rename = "outcome")]
+    pub end: PathEnd,
+    /// Why it did not pass, or what was learnt.
+    pub reason: Option<String>,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// What its branch had written, in bytes on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+impl WhatIfFacts {
+    /// `None` where no what-if was asked for.
+    pub(super) fn of(events: &[Event]) -> Option<Self> {
+        let planned = events.iter().find_map(|event| match &event.kind {
+            EventKind::PathsPlanned {
+                orders_left_out,
+                seed,
+                ..
+            } => Some((*orders_left_out, *seed)),
+            _ => None,
+        });
+        let (orders_left_out, seed) = planned?;
+        let paths = paths_seen(events).into_iter().map(|seen| PathFacts {
+            path: seen.path,
+            what_if: seen.what_if,
+            advisory: seen.advisory,
+            end: seen.end,
+            reason: seen.reason,
+            seconds: seen.seconds,
+            bytes: seen.bytes,
+        });
+        Some(Self {
+            seed,
+            orders_left_out,
+            paths: paths.collect(),
+        })
+    }
 }

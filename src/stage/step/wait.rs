@@ -44,7 +44,7 @@ fn within(mut probe: Probe, left: Duration) -> Probe {
         Probe::Tcp(tcp) => &mut tcp.timeout,
         Probe::Sql(sql) => &mut sql.timeout,
         Probe::Exec(exec) => &mut exec.timeout,
-        Probe::File(_) => return probe,
+        Probe::File(_) | Probe::Emulator(_) => return probe,
     };
     *timeout = left.min(*timeout);
     probe

@@ -1,0 +1,183 @@
+//! Other ways that the deploy could go, each on a branch and a network of its own, side by side.
+
+mod compare;
+mod courses;
+mod interrupt;
+mod mariadb;
+mod state;
+mod walk;
+mod wrong;
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use futures_util::StreamExt as _;
+use tokio::sync::OnceCell;
+
+use self::state::Reference;
+use self::wrong::{Told, Wrong};
+use super::run::{Run, not_passed, out_of_order, passed};
+use super::{Bad, deploy};
+use crate::event::{Case, CaseStatus, EventKind, Owner, PathOutcome, Stage};
+use crate::plan::model::DeployPath;
+
+/// What all paths of a run share.
+pub(super) struct Shared {
+    /// What the site looks like before a deploy, and what of it does not keep still by itself. The first path that wants to
+    /// compare reads it.
+    reference: OnceCell<Reference>,
+    /// Seconds that each step took in the deploy that was judged, by component and step.
+    took: HashMap<(String, String), f64>,
+}
+
+/// Runs the stage.
+pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
+    let paths = run.paths.clone().ok_or_else(out_of_order)?.paths;
+    let shared = Shared {
+        reference: OnceCell::new(),
+        took: took(run),
+    };
+    let main: &Run = run;
+    let walks = paths.iter().enumerate().map(|(index, path)| {
+        let shared = &shared;
+        async move { tried(main, shared, index + 1, path).await }
+    });
+    let ended: Vec<(usize, PathOutcome, Option<String>)> = futures_util::stream::iter(walks)
+        .buffer_unordered(run.order.trying.jobs.max(1))
+        .collect()
+        .await;
+    // Their package is the one that was judged: it was read from this machine again for each path.
+    deploy::unchanged(run, "after").await?;
+    judged(&paths, ended)
+}
+
+/// The first path that decides, in the order of the plan. What could not be judged comes before what failed.
+fn judged(
+    paths: &[DeployPath],
+    mut ended: Vec<(usize, PathOutcome, Option<String>)>,
+) -> Result<(), Bad> {
+    ended.sort_by_key(|(number, ..)| *number);
+    let first = |wanted: PathOutcome| {
+        ended.iter().find_map(|(number, outcome, reason)| {
+            let path = paths.get(number - 1)?;
+            (!path.advisory && *outcome == wanted)
+                .then(|| (path, reason.as_deref().unwrap_or_default()))
+        })
+    };
+    if let Some((path, reason)) = first(PathOutcome::Invalid) {
+        let said = format!("the path `{}` could not be judged: {reason}", path.name);
+        return Err(Bad::new(Owner::Engine, said));
+    }
+    if let Some((path, reason)) = first(PathOutcome::Failed) {
+        let said = format!("the path `{}` failed: {reason}", path.name);
+        return Err(Bad::new(Owner::Package, said).with_help(
+            "the deploy itself passed; `what_if: [{ path: .., advisory: true }]` tells of a path without judging by it",
+        ));
+    }
+    Ok(())
+}
+
+/// Says of every path that it was not tried.
+pub(super) fn not_tried(run: &Run, reason: &str) {
+    for path in run.paths.iter().flat_map(|paths| &paths.paths) {
+        let status = CaseStatus::Skipped;
+        let case = not_passed(Stage::WhatIf, &path.name, status, 0.0, reason);
+        run.case(Stage::WhatIf, of(path, case));
+    }
+}
+
+fn of(path: &DeployPath, case: Case) -> Case {
+    Case {
+        suite: format!("{}.{}", Stage::WhatIf, path.what_if.name()),
+        ..case
+    }
+}
+
+fn took(run: &Run) -> HashMap<(String, String), f64> {
+    let events = run.recorder.events();
+    let steps = events.into_iter().filter_map(|event| match event.kind {
+        EventKind::StepFinished {
+            component,
+            step,
+            seconds,
+            ..
+        } => Some(((component, step), seconds)),
+        _ => None,
+    });
+    steps.collect()
+}
+
+/// Walks one path to its end, removes all that it made, and tells how it ended.
+async fn tried(
+    main: &Run,
+    shared: &Shared,
+    number: usize,
+    path: &DeployPath,
+) -> (usize, PathOutcome, Option<String>) {
+    let begun = Instant::now();
+    main.recorder.emit(EventKind::PathStarted {
+        path: path.name.clone(),
+    });
+    let ended = courses::walk(main, shared, number, path).await;
+    let mut bytes = None;
+    for part in walk::parts(number) {
+        if let Err(bad) = walk::clear(main, &part).await {
+            // Teardown finds it by its labels.
+            main.recorder.emit(EventKind::Note {
+                stage: Stage::WhatIf,
+                text: format!(
+                    "not all of the path `{}` could be removed: {bad}",
+                    path.name
+                ),
+            });
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    let (outcome, mut case) = match ended {
+        Ok(told) => {
+            bytes = told.bytes;
+            if let Some(own) = told.own_rollback {
+                main.recorder.emit(EventKind::Measured {
+                    what: crate::verdict::OWN_ROLLBACK_MEASURE.to_owned(),
+                    seconds: own.as_secs_f64(),
+                });
+            }
+            let Told { said, output, .. } = told;
+            let mut case = passed(Stage::WhatIf, &path.name, seconds, said);
+            case.output = output;
+            (PathOutcome::Passed, case)
+        }
+        Err(Wrong::Failed(failed)) => {
+            let status = if path.advisory {
+                CaseStatus::Warned
+            } else {
+                CaseStatus::Failed
+            };
+            let mut case = not_passed(Stage::WhatIf, &path.name, status, seconds, failed.reason);
+            case.mismatches = failed.mismatches;
+            case.output = failed.output;
+            case.component = failed.component;
+            (PathOutcome::Failed, case)
+        }
+        Err(Wrong::Unseen(bad)) => {
+            let status = if path.advisory {
+                CaseStatus::Warned
+            } else {
+                CaseStatus::Error
+            };
+            let case = not_passed(Stage::WhatIf, &path.name, status, seconds, bad.reason);
+            (PathOutcome::Invalid, case)
+        }
+    };
+    case.seconds = seconds;
+    let reason = case.message.clone();
+    main.case(Stage::WhatIf, of(path, case));
+    main.recorder.emit(EventKind::PathEnded {
+        path: path.name.clone(),
+        outcome,
+        reason: reason.clone(),
+        seconds,
+        bytes,
+    });
+    (number, outcome, reason)
+}

@@ -1,0 +1,445 @@
+//! What a site looks like in the middle of a path: schema, data and files, read without changing them.
+//!
+//! A fingerprint of a snapshot may not cost what the data weighs; this reads the content of tables up to a size, on a branch
+//! that is thrown away.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::compare::{self, ABSENT, Difference};
+use super::walk::Walk;
+use super::wrong::Wrong;
+use super::{Shared, mariadb};
+use crate::engine::{Attach, Engine, EngineError};
+use crate::event::Owner;
+use crate::plan::model::Family;
+use crate::stage::Bad;
+use crate::stage::database::ask_all;
+use crate::stage::run::{Run, out_of_order};
+use crate::stage::schema::{self, Schemas};
+use crate::stage::{fingerprint, snapshot};
+use crate::staging::{Blueprint, Generation};
+
+/// The content of a larger table is not read: 256 MiB.
+pub(super) const READ: u64 = 256 << 20;
+
+/// Bytes of one service's changed files that are read, and how many of them.
+const FILE_BYTES: usize = 256 << 20;
+const FILES: usize = 2_000;
+
+/// Logs and caches are nothing that anybody rolls back; what is fleeting is left out with the rest.
+const KEPT_BY_NOBODY: [&str; 3] = ["/var/log/", "/var/cache/", "/var/tmp/"];
+
+/// For each table the number of its rows and a sum over digests of them, which knows no order. `\gexec` runs each row of the
+/// query as a statement. MD5 is in every server and is no secret here.
+const CONTENT: &str = r#"set -e
+psql -X -A -t -q -w -v ON_ERROR_STOP=1 -v most="$3" -U "$1" -d "$2" <<'SQL'
+select case when pg_catalog.pg_relation_size(c.oid) <= :most
+    then format('select %L, count(*) || '' '' || coalesce(sum((''x'' || substr(md5(rehearse_row::text), 1, 16))::bit(64)::bigint::numeric), 0) from only %I.%I rehearse_row',
+        nspname || '.' || relname, nspname, relname)
+    else format('select %L, %L', nspname || '.' || relname, 'large') end
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = relnamespace
+where relkind = 'r' and nspname not in ('pg_catalog', 'information_schema') and nspname !~ '^pg_(toast|temp)'
+order by nspname, relname
+\gexec
+SQL
+"#;
+
+/// A site at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    /// By name: rows, contents and schemas of databases, volumes, images, variables.
+    pub parts: BTreeMap<String, String>,
+    /// The objects of each database.
+    pub schemas: Schemas,
+    /// By service: the files that its container has of its own, by path.
+    pub files: BTreeMap<String, BTreeMap<String, String>>,
+    /// How its services are made.
+    pub blueprints: Vec<Blueprint>,
+    /// What was not looked at, for people.
+    pub not_compared: BTreeSet<String>,
+}
+
+/// The site before a deploy.
+#[derive(Debug)]
+pub(super) struct Reference {
+    pub state: State,
+    /// Parts that change although nothing is deployed.
+    pub restless: BTreeSet<String>,
+}
+
+impl Reference {
+    /// What is said of that which was not compared; nothing where all was.
+    pub(super) fn not_compared(&self, after: &State) -> String {
+        let restless = self
+            .restless
+            .iter()
+            .map(|name| format!("{name} (it changes by itself)"));
+        let all: BTreeSet<String> = after
+            .not_compared
+            .iter()
+            .chain(&self.state.not_compared)
+            .cloned()
+            .chain(restless)
+            .collect();
+        if all.is_empty() {
+            return String::new();
+        }
+        let all: Vec<String> = all.into_iter().collect();
+        format!("; not compared: {}", all.join(", "))
+    }
+}
+
+/// The site before the deploy, from this path if no other has read it yet.
+pub(super) async fn reference<'s>(walk: &Walk, shared: &'s Shared) -> Result<&'s Reference, Wrong> {
+    // A rollback that left such data behind would not be seen, and so none is said to lead back.
+    let restores = &walk.run.order.plan.restores;
+    let redis = restores
+        .iter()
+        .find(|restore| restore.method.family() == Family::Redis);
+    if let Some(redis) = redis {
+        let why = format!(
+            "what a Redis server holds cannot be compared yet, and {} restores one",
+            redis.name
+        );
+        return Err(Wrong::Unseen(Bad::new(Owner::Staging, why).with_help(
+            "ask for `rollback`, `rerun` and `interrupt` as advisory there",
+        )));
+    }
+    let read = shared.reference.get_or_try_init(|| async {
+        let state = look(&walk.run).await?;
+        let mut again = State::default();
+        databases(&walk.run, &mut again).await?;
+        // What the second look or the snapshot saw differently changed although nothing was done.
+        let restless = state
+            .parts
+            .iter()
+            .filter(|(name, value)| {
+                let second = again.parts.get(*name);
+                let snapshot = walk
+                    .run
+                    .snapshot
+                    .as_ref()
+                    .and_then(|snapshot| snapshot.fingerprints.get(at_snapshot(name)));
+                [second, snapshot]
+                    .into_iter()
+                    .flatten()
+                    .any(|other| other != *value)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        Ok::<_, Bad>(Reference { state, restless })
+    });
+    // Nothing is deployed yet, so nothing of this is the package's doing.
+    read.await.map_err(Wrong::Unseen)
+}
+
+/// What the snapshot's fingerprints call a part.
+fn at_snapshot(name: &str) -> &str {
+    name.strip_prefix("files of ").unwrap_or(name)
+}
+
+/// The site after something was deployed: that it cannot be read any more is the package's doing.
+pub(super) async fn read(walk: &Walk) -> Result<State, Wrong> {
+    look(&walk.run).await.map_err(|bad| match bad.owner {
+        Owner::Staging => Wrong::failed(bad.reason),
+        Owner::Package
+        | Owner::Backup
+        | Owner::Stack
+        | Owner::Testplan
+        | Owner::Isolation
+        | Owner::Engine => Wrong::from(bad),
+    })
+}
+
+async fn look(run: &Run) -> Result<State, Bad> {
+    let generation = run.generation()?;
+    let engine = &run.ground()?.engine;
+    let mut state = State {
+        blueprints: generation
+            .services
+            .iter()
+            .map(|running| running.blueprint.clone())
+            .collect(),
+        ..State::default()
+    };
+    databases(run, &mut state).await?;
+    made(engine, &mut state).await?;
+    // Nothing should write to files while they are read; a stop would make some services write. An engine that cannot
+    // pause a container that is busy (runc gives up after a while) has its files read as they are.
+    let mut paused = Vec::new();
+    for running in writers(run, generation) {
+        if engine.pause_container(running).await.is_ok() {
+            paused.push(running);
+        }
+    }
+    let seen = files(run, generation, &mut state).await;
+    for container in paused {
+        engine.unpause_container(container).await?;
+    }
+    seen?;
+    Ok(state)
+}
+
+/// The containers that can write to volumes of which the files are compared.
+fn writers<'a>(run: &Run, generation: &'a Generation) -> Vec<&'a str> {
+    let writes = |blueprint: &Blueprint| {
+        blueprint
+            .service
+            .volumes_with(&blueprint.facts)
+            .iter()
+            .any(|(volume, at)| {
+                !at.read_only && !fingerprint::is_of_database(run, generation, volume)
+            })
+    };
+    generation
+        .services
+        .iter()
+        .filter(|running| writes(&running.blueprint))
+        .map(|running| running.container.as_str())
+        .collect()
+}
+
+/// Schema, rows and content of every restored database.
+async fn databases(run: &Run, state: &mut State) -> Result<(), Bad> {
+    let generation = run.generation()?;
+    let most = READ.to_string();
+    let command = |user: &str, database: &str| {
+        ["sh", "-c", CONTENT, "sh", user, database, &most]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    state
+        .parts
+        .extend(fingerprint::of_databases(run, generation).await?);
+    state.schemas = schema::read(run, generation).await?;
+    for (name, lines) in ask_all(run, generation, "the content", command).await? {
+        for line in lines.iter().filter(|line| !line.is_empty()) {
+            let Some((table, content)) = line.rsplit_once('|') else {
+                return Err(Bad::new(
+                    Owner::Staging,
+                    format!("cannot read the content of {name}: `{line}` is none"),
+                ));
+            };
+            if content == "large" {
+                let large = format!("the content of table {table} of {name} (more than 256 MiB)");
+                state.not_compared.insert(large);
+            } else {
+                let part = format!("content of {name} {table}");
+                state.parts.insert(part, content.to_owned());
+            }
+        }
+    }
+    let (parts, not_compared) = mariadb::read(run).await?;
+    state.parts.extend(parts);
+    state.not_compared.extend(not_compared);
+    Ok(())
+}
+
+/// The image and the variables of each service.
+async fn made(engine: &Engine, state: &mut State) -> Result<(), Bad> {
+    let mut parts = BTreeMap::new();
+    for blueprint in &state.blueprints {
+        let service = &blueprint.service;
+        let image = engine.image(&blueprint.image).await?;
+        let id = image.map_or_else(|| blueprint.image.clone(), |facts| facts.id);
+        parts.insert(format!("image of {}", service.name), id);
+        for (variable, value) in &service.environment {
+            let name = format!("variable {variable} of {}", service.name);
+            parts.insert(name, crate::digest::sha256(value));
+        }
+        for variable in &blueprint.unset {
+            let name = format!("variable {variable} of {}", service.name);
+            parts.insert(name, "taken away".to_owned());
+        }
+    }
+    state.parts.extend(parts);
+    Ok(())
+}
+
+/// Volumes of files, and what containers wrote to their own filesystems.
+async fn files(run: &Run, generation: &Generation, state: &mut State) -> Result<(), Bad> {
+    let staging = run.staging()?;
+    let ground = &staging.ground;
+    for (name, digest) in fingerprint::of_volumes(run, staging, generation).await? {
+        if !digest.starts_with("outline ") {
+            state.parts.insert(format!("files of {name}"), digest);
+        } else if !fingerprint::is_of_database(run, generation, &name) {
+            let large = format!("the files of {name} (more than 1 GiB)");
+            state.not_compared.insert(large);
+        }
+    }
+    let containers: Vec<&str> = generation
+        .services
+        .iter()
+        .map(|running| running.container.as_str())
+        .collect();
+    let helper = ground.names.of("changes");
+    let changes = ground
+        .engine
+        .changed_paths(&containers, (&helper, &staging.agent_image), &ground.labels)
+        .await?;
+    for (running, changes) in generation.services.iter().zip(changes) {
+        let service = &running.blueprint.service.name;
+        // Files of the stack are as good as the image's own: a deploy may write over them.
+        let mut bare = running.blueprint.clone();
+        bare.service.files.clear();
+        let mut paths: Vec<&str> =
+            snapshot::lasting_changes(&changes, &bare, ground.plan.trusted_by(service))
+                .into_iter()
+                .map(|change| change.path.as_str())
+                .filter(|path| !KEPT_BY_NOBODY.iter().any(|folder| path.starts_with(folder)))
+                .collect();
+        paths.sort_unstable();
+        if paths.len() > FILES {
+            let more = format!("{} of the changed files of {service}", paths.len() - FILES);
+            state.not_compared.insert(more);
+            paths.truncate(FILES);
+        }
+        let (found, unread) = contents(&ground.engine, &running.container, &paths).await?;
+        state.not_compared.extend(
+            unread
+                .into_iter()
+                .map(|path| format!("file {path} of {service} (too large)")),
+        );
+        state.files.insert(service.clone(), found);
+    }
+    Ok(())
+}
+
+/// Digests of paths in a container, and the paths that are too large to be read.
+async fn contents(
+    engine: &Engine,
+    container: &str,
+    paths: &[&str],
+) -> Result<(BTreeMap<String, String>, Vec<String>), EngineError> {
+    let mut found = BTreeMap::new();
+    let mut unread = Vec::new();
+    let mut left = FILE_BYTES;
+    for path in paths {
+        match engine.download(container, path, left).await {
+            Ok(tar) => {
+                left = left.saturating_sub(tar.len());
+                found.insert((*path).to_owned(), digest_of(&tar));
+            }
+            Err(error) if error.is_not_found() => {
+                found.insert((*path).to_owned(), ABSENT.to_owned());
+            }
+            Err(error) if error.cause.contains("larger than") => unread.push((*path).to_owned()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((found, unread))
+}
+
+/// Names, kinds, owners, permissions and contents of what a tar holds, without its times.
+fn digest_of(tar: &[u8]) -> String {
+    use std::io::Read as _;
+    let mut told: Vec<u8> = Vec::new();
+    let mut archive = tar::Archive::new(tar);
+    let Ok(entries) = archive.entries() else {
+        return crate::digest::sha256(tar);
+    };
+    for entry in entries {
+        let Ok(mut entry) = entry else {
+            return crate::digest::sha256(tar);
+        };
+        let header = entry.header();
+        let line = format!(
+            "{} {:?} {:o} {} {} {:?}\n",
+            String::from_utf8_lossy(&entry.path_bytes()),
+            header.entry_type(),
+            header.mode().unwrap_or_default(),
+            header.uid().unwrap_or_default(),
+            header.gid().unwrap_or_default(),
+            entry.link_name_bytes().map(|name| name.into_owned()),
+        );
+        told.extend(line.into_bytes());
+        let mut content = Vec::new();
+        if entry.read_to_end(&mut content).is_err() {
+            return crate::digest::sha256(tar);
+        }
+        told.extend(crate::digest::sha256(&content).into_bytes());
+    }
+    crate::digest::sha256(told)
+}
+
+/// The files that are not the same in both states. A path that only one of them changed is in the other as its image, or the
+/// stack, has it.
+pub(super) async fn differing_files(
+    walk: &Walk,
+    reference: &Reference,
+    before: &State,
+    after: &State,
+) -> Result<Vec<Difference>, Wrong> {
+    let mut found = Vec::new();
+    let snapshot = walk.run.snapshot.as_ref().ok_or_else(out_of_order)?;
+    for blueprint in &before.blueprints {
+        let service = blueprint.service.name.as_str();
+        let image = format!("image of {service}");
+        // Of another image every file may be another; it is named already.
+        if before.parts.get(&image) != after.parts.get(&image) {
+            continue;
+        }
+        let empty = BTreeMap::new();
+        let mut was = before.files.get(service).unwrap_or(&empty).clone();
+        let mut is = after.files.get(service).unwrap_or(&empty).clone();
+        // What the service writes by itself is nobody's to take back.
+        let own = |path: &String| {
+            let by_stack = blueprint
+                .service
+                .files
+                .iter()
+                .any(|file| path.starts_with(&file.target));
+            let written = snapshot.written.get(service);
+            let alone = reference.state.files.get(service);
+            !by_stack
+                && (written.is_some_and(|paths| paths.contains(path))
+                    || alone.is_some_and(|paths| paths.contains_key(path)))
+        };
+        was.retain(|path, _| !own(path));
+        is.retain(|path, _| !own(path));
+        let missing: BTreeSet<String> = was
+            .keys()
+            .filter(|path| !is.contains_key(*path))
+            .chain(is.keys().filter(|path| !was.contains_key(*path)))
+            .cloned()
+            .collect();
+        if !missing.is_empty() {
+            let original = original(&walk.run, blueprint, &missing).await?;
+            for (path, digest) in original {
+                was.entry(path.clone()).or_insert_with(|| digest.clone());
+                is.entry(path).or_insert(digest);
+            }
+        }
+        found.extend(compare::files(service, &was, &is));
+    }
+    Ok(found)
+}
+
+/// These paths as a new container of a service has them.
+async fn original(
+    run: &Run,
+    blueprint: &Blueprint,
+    paths: &BTreeSet<String>,
+) -> Result<BTreeMap<String, String>, Bad> {
+    let staging = run.staging()?;
+    let ground = &staging.ground;
+    let container = ground
+        .names
+        .of(&format!("original-{}", blueprint.service.name));
+    let network = (staging.network.name.as_str(), staging.network.resolver);
+    let mut spec = ground.service_spec(blueprint, container.clone(), network, Vec::new());
+    // It is never started, and so needs no network.
+    spec.attach = Attach::None;
+    ground
+        .engine
+        .create_container(&spec, &ground.labels)
+        .await?;
+    ground
+        .upload_service_files(&blueprint.service, &container)
+        .await?;
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let (found, _) = contents(&ground.engine, &container, &paths).await?;
+    ground.engine.remove_container(&container).await?;
+    Ok(found)
+}
