@@ -52,7 +52,10 @@ fn the_words_of_a_runbook_stand_beside_its_steps() {
     let junit = junit::render(&s.events);
     let (_, case) = junit.split_once("name=\"site / migrate\"").unwrap();
     let (case, _) = case.split_once("</testcase>").unwrap();
-    assert!(case.contains("Two lines\nof SQL &amp; &lt;script&gt;"), "{case}");
+    assert!(
+        case.contains("Two lines\nof SQL &amp; &lt;script&gt;"),
+        "{case}"
+    );
 
     assert_eq!(Record::of(&s.events).unwrap().runbook, parts);
 }
