@@ -130,6 +130,7 @@ impl Order {
             agent: self.agent.clone(),
             keep: Keep::Never,
             given: self.given.clone(),
+            keep_for: self.keep_for,
             takeover: None,
             expires: self.expires,
             dir: self.dir.clone(),
