@@ -381,6 +381,16 @@ pub enum EventKind {
         /// Where record, logs and reports lie.
         dir: String,
     },
+    /// The run tries again in a staging that was kept: its stages up to the snapshot take what that staging's own run
+    /// showed, and check that it still holds.
+    TakenOver {
+        /// The run after whose deploy this one tries again.
+        run: String,
+        /// The run that made the staging: it restored the backups and proved the baseline.
+        origin: String,
+        /// `sha256:<hex>` of the origin's record.
+        record: String,
+    },
     /// A stage began.
     StageStarted {
         /// Which.

@@ -348,5 +348,5 @@ fn broken_off(folder: &Path) -> Option<Record> {
     // The record is what a run writes last. Whatever the events say, this one did not get there.
     record.finished = None;
     record.exit_code = None;
-    Some(record)
+    Some(record.marked_by(folder))
 }

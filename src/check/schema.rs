@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::Mismatch;
 
 /// One object of a schema. Names outside the schema `public` carry their schema.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchemaObject {
     /// `table`, `column`, `index`, `constraint`, `sequence`, `view`, `materialized view`, `trigger`, `function`,
     /// `type`, `extension`.

@@ -69,5 +69,6 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         prove: arguments.prove,
         what_if: None,
         trying: Trying::default(),
+        takeover: None,
     })
 }

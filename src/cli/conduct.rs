@@ -28,6 +28,7 @@ use crate::report::{Recorder, Sink};
 use crate::secret::Secrets;
 use crate::stage::conductor::conduct;
 use crate::stage::run::{Keep, Order, Trying};
+use crate::stage::takeover::{Given, Takeover};
 use crate::staging::{AgentBinary, Names};
 use crate::state::Branching;
 
@@ -55,6 +56,8 @@ pub(super) struct Asked<'a> {
     pub what_if: Option<Vec<WhatIf>>,
     /// How what-ifs are tried.
     pub trying: Trying,
+    /// The kept staging in which to try again.
+    pub takeover: Option<Arc<Takeover>>,
 }
 
 /// The files, read, checked and resolved. The opened package must live as long as the run: an unpacked archive
@@ -273,7 +276,7 @@ fn mask(plan: &Plan, secrets: &Secrets, run: &str) -> Result<Mask, ExitCode> {
 const LIKELY: usize = 8;
 
 /// Words of the events themselves, and those by which a question to a person is known.
-const VOCABULARY: [&str; 64] = [
+const VOCABULARY: [&str; 65] = [
     "rehearse",
     "backup-check",
     "passed",
@@ -318,6 +321,7 @@ const VOCABULARY: [&str; 64] = [
     "fingerprint",
     "measured",
     "leftover",
+    "taken-over",
     "judged",
     "unassisted",
     "bastion",
@@ -392,6 +396,9 @@ pub(super) fn run(asked: &Asked<'_>) -> ExitCode {
 fn started(asked: &Asked<'_>) -> Result<ExitCode, ExitCode> {
     let receiver = receiver(asked.telling)?;
     let prepared = prepare(asked)?;
+    if let Some(takeover) = &asked.takeover {
+        super::retry::unchanged(takeover, &prepared.plan, &prepared.files)?;
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -414,7 +421,10 @@ async fn conducted(
     receiver: Option<Receiver>,
 ) -> Result<u8, u8> {
     let now = Timestamp::now();
-    let names = Names::new(&prepared.plan.rehearsal, now);
+    let mut names = Names::new(&prepared.plan.rehearsal, now);
+    if let Some(takeover) = &asked.takeover {
+        names = names.within(&takeover.kept.staging);
+    }
     let mask = match mask(&prepared.plan, &prepared.secrets, names.run()) {
         Ok(mask) => mask,
         Err(_) => return Err(USAGE),
@@ -475,7 +485,18 @@ async fn conducted(
             .filter(|host| !host.is_empty()),
         agent,
         keep: asked.keep,
-        expires: now.checked_add(asked.keep_for).unwrap_or(Timestamp::MAX),
+        given: Given {
+            folder: std::env::current_dir().unwrap_or_default(),
+            set: asked.set.to_vec(),
+            only: asked.only.to_vec(),
+            deployed: asked.deployed.to_vec(),
+            what_if: asked.what_if.clone(),
+        },
+        expires: match &asked.takeover {
+            Some(takeover) if !takeover.extends => takeover.kept.expires,
+            Some(_) | None => now.checked_add(asked.keep_for).unwrap_or(Timestamp::MAX),
+        },
+        takeover: asked.takeover.clone(),
         dir: folder.path().to_owned(),
         remembered: Remembered::at(asked.reporting.report_dir.join("backups.json")),
         prove: asked.prove,

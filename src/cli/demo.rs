@@ -110,5 +110,6 @@ fn rehearse(dir: &Path, package: &Path, report_dir: &Path) -> ExitCode {
         prove: false,
         what_if: None,
         trying: Trying::default(),
+        takeover: None,
     })
 }

@@ -6,13 +6,20 @@ pub mod bases;
 pub mod check;
 mod conduct;
 pub mod demo;
+pub mod down;
 pub mod gate;
 pub mod history;
+mod known;
+pub mod logs;
+pub mod ls;
 pub mod manifest;
+pub mod open;
 pub mod package;
+pub mod retry;
 pub mod run;
 mod sample;
 mod say;
+pub mod show;
 pub mod sweep;
 
 use std::ffi::OsString;
@@ -46,6 +53,10 @@ Examples:
   rehearse package lint site-2.4.tar.gz                what would it do, and what will be regretted?
   rehearse run rehearsals/site.yaml --package site-2.4.tar.gz
   rehearse run rehearsals/site.yaml --keep on-failure  leave the carnage up to look at
+  rehearse open latest web                             a shell in it; the run is marked as assisted
+  rehearse retry latest --package site-2.4.1.tar.gz    deploy again from the same snapshot, in seconds
+  rehearse down latest                                 remove it
+  rehearse ls                                          which runs there are, and what still stands
   rehearse backup-check rehearsals/site.yaml           could we come back from this backup?
   rehearse gate --package site-2.4.tar.gz              was exactly this package rehearsed?
   rehearse history rehearsals/site.yaml                how did it go, night by night?
@@ -95,6 +106,18 @@ pub enum Command {
     Manifest(manifest::Arguments),
     /// List the bases: the restores that are kept to be used again.
     Bases(bases::Arguments),
+    /// List runs and kept stagings: verdicts, and what still stands in the engine.
+    Ls(ls::Arguments),
+    /// Show a run's verdict again.
+    Show(show::Arguments),
+    /// Show what a service or a step of a run wrote.
+    Logs(logs::Arguments),
+    /// Open a shell in a kept staging; its run is marked as assisted, for ever.
+    Open(open::Arguments),
+    /// Deploy again in a kept staging, from its snapshot.
+    Retry(retry::Arguments),
+    /// Remove kept stagings now.
+    Down(down::Arguments),
     /// Remove what dead runs left in the engine.
     Sweep(sweep::Arguments),
     /// What runs inside staging. Not for people.

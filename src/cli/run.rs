@@ -12,7 +12,7 @@ use super::bases::Limit;
 use super::conduct::{Asked, run};
 use crate::event::Mode;
 use crate::plan::model::WhatIf;
-use crate::stage::run::Trying;
+use crate::stage::run::{Keep, Trying};
 use crate::state::Branching;
 
 /// Rehearse a deploy: restore, prove, snapshot, deploy, test, judge, roll back.
@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Whether to leave staging up at the end, as the deploy left it, to look at
     #[arg(long, value_enum, default_value_t = KeepArgument::Never)]
     pub keep: KeepArgument,
+    /// How long a staging that is left up stays: 12h, 3d; at most 14d
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = keep_for)]
+    pub keep_for: SignedDuration,
     /// What-ifs to try, with a comma between two, instead of the rehearsal's `what_if:`
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = what_if_names(), hide_possible_values = true)]
     pub what_if: Vec<String>,
@@ -87,9 +90,9 @@ pub struct Arguments {
 pub enum KeepArgument {
     /// Remove it
     Never,
-    /// Leave it up unless the verdict is passed; it expires after 24 hours
+    /// Leave it up unless the verdict is passed
     OnFailure,
-    /// Leave it up; it expires after 24 hours
+    /// Leave it up
     Always,
 }
 
@@ -104,10 +107,45 @@ pub enum BranchesArgument {
     Copy,
 }
 
-/// How long a kept staging lives, and how long a crashed one on another machine, which cannot be seen to be dead.
+impl From<KeepArgument> for Keep {
+    fn from(argument: KeepArgument) -> Self {
+        match argument {
+            KeepArgument::Never => Self::Never,
+            KeepArgument::OnFailure => Self::OnFailure,
+            KeepArgument::Always => Self::Always,
+        }
+    }
+}
+
+/// Disks are not for ever, and neither is what was true of production.
+const LONGEST: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// How long to keep a staging.
+pub(super) fn keep_for(text: &str) -> Result<SignedDuration, String> {
+    let duration = super::age(text)?;
+    if duration.is_zero() || duration > LONGEST {
+        return Err("a staging is kept for up to 14d".to_owned());
+    }
+    Ok(duration)
+}
+
+/// How long a kept staging lives unless told otherwise, and how long a crashed one on another machine, which cannot be seen to be dead.
 pub(super) const KEEP_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-fn what_if_names() -> clap::builder::PossibleValuesParser {
+/// The what-ifs of the command line; `None` where it leaves them to the rehearsal.
+pub(super) fn chosen(none: bool, names: &[String]) -> Option<Vec<WhatIf>> {
+    match (none, names) {
+        (true, _) => Some(Vec::new()),
+        (false, []) => None,
+        (false, names) => {
+            let named = |what_if: &WhatIf| names.iter().any(|name| name == what_if.name());
+            Some(WhatIf::ALL.into_iter().filter(named).collect())
+        }
+    }
+}
+
+/// The names that `--what-if` knows.
+pub(super) fn what_if_names() -> clap::builder::PossibleValuesParser {
     WhatIf::ALL.map(WhatIf::name).into()
 }
 
@@ -131,12 +169,8 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         only: &arguments.only,
         deployed: &arguments.deployed,
         mode: Mode::Rehearse,
-        keep: match arguments.keep {
-            KeepArgument::Never => crate::stage::run::Keep::Never,
-            KeepArgument::OnFailure => crate::stage::run::Keep::OnFailure,
-            KeepArgument::Always => crate::stage::run::Keep::Always,
-        },
-        keep_for: KEEP_FOR,
+        keep: arguments.keep.into(),
+        keep_for: arguments.keep_for,
         reporting: &arguments.reporting,
         telling: &arguments.telling,
         bases_limit,
@@ -147,18 +181,12 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         },
         without_isolation: arguments.without_isolation,
         prove: false,
-        what_if: match (arguments.no_what_if, arguments.what_if.as_slice()) {
-            (true, _) => Some(Vec::new()),
-            (false, []) => None,
-            (false, names) => {
-                let named = |what_if: &WhatIf| names.iter().any(|name| name == what_if.name());
-                Some(WhatIf::ALL.into_iter().filter(named).collect())
-            }
-        },
+        what_if: chosen(arguments.no_what_if, &arguments.what_if),
         trying: Trying {
             jobs: arguments.jobs.map_or(Trying::default().jobs, usize::from),
             most_orders: arguments.max_orders,
             seed: arguments.seed,
         },
+        takeover: None,
     })
 }

@@ -273,7 +273,7 @@ impl Engine {
     }
 }
 
-fn split(chunk: LogOutput) -> LogChunk {
+pub(super) fn split(chunk: LogOutput) -> LogChunk {
     match chunk {
         LogOutput::StdErr { message } => LogChunk {
             output: Output::Stderr,

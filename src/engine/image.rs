@@ -9,6 +9,7 @@ use bollard::query_parameters::{
 };
 use bollard::{body_full, body_try_stream};
 use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
 
 use super::body;
 use super::error::{Doing, EngineError};
@@ -27,7 +28,7 @@ pub enum Obtained {
 }
 
 /// What a container of an image would be like.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ImageFacts {
     /// `sha256:<hex>`.
     pub id: String,

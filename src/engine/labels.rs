@@ -13,13 +13,19 @@ pub const REHEARSAL: &str = "rehearse.rehearsal";
 pub(super) const OWNER: &str = "rehearse.owner";
 /// The run that is at work on, or has made, a base.
 pub const BASE_RUN: &str = "rehearse.base.run";
-const CREATED: &str = "rehearse.created";
+pub(super) const CREATED: &str = "rehearse.created";
 pub(super) const EXPIRES: &str = "rehearse.expires";
 /// On what belongs to one part of a run that ends before the run does: which.
 pub(super) const PART: &str = "rehearse.part";
 /// On one small volume of a run that was kept on purpose: until when. Labels cannot be changed later, so being
 /// kept is a resource of its own.
 pub(super) const KEPT: &str = "rehearse.kept";
+/// Beside [`KEPT`]: the run whose deploy stands in a kept staging, where that is not the run that made it.
+pub(super) const TENANT: &str = "rehearse.tenant";
+/// On one small volume of a kept staging: the run in which a person had a shell.
+pub(super) const ASSISTED: &str = "rehearse.assisted";
+/// On the container that says that somebody is at work in a kept staging: who.
+pub(super) const BUSY: &str = "rehearse.busy";
 
 /// What a resource is for, which decides when it may be swept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::Engine;
 use super::error::{Doing, EngineError};
+use super::exec::{LogChunk, split};
 
 impl Engine {
     /// The last `lines` lines that a container wrote, or all of them, both outputs in order.
@@ -51,6 +52,27 @@ impl Engine {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let size = bytes.len();
         Ok((text, size))
+    }
+
+    /// What a container wrote to both outputs, as it came; with `follow` also what it goes on to write, until it ends.
+    pub fn container_chunks(
+        &self,
+        name: &str,
+        follow: bool,
+    ) -> impl futures_util::Stream<Item = Result<LogChunk, EngineError>> + Send + use<> {
+        let options = LogsOptions {
+            follow,
+            stdout: true,
+            stderr: true,
+            tail: "all".to_owned(),
+            ..LogsOptions::default()
+        };
+        let operation = format!("read the log of `{name}`");
+        let docker = self.docker.clone();
+        docker
+            .logs(name, Some(options))
+            .map(move |chunk| chunk.doing(|| operation.clone()).map(split))
+            .boxed()
     }
 
     /// Follows what a container writes to its standard output, from its start, line by line.

@@ -8,7 +8,8 @@ use bollard::query_parameters::{
 use jiff::Timestamp;
 
 use super::error::{Doing, EngineError};
-use super::labels::{KEPT, Labels, PART, PURPOSE, RUN, is_dead};
+use super::kept::{busy, kept_until};
+use super::labels::{PART, PURPOSE, RUN, is_dead};
 use super::{Engine, Purpose, VolumeFacts};
 
 /// One labelled thing in the engine. The order is the order of removal: what holds others goes first.
@@ -50,7 +51,7 @@ pub struct Swept {
     pub left: Vec<(Resource, String)>,
 }
 
-type Labelled = (Resource, HashMap<String, String>);
+pub(super) type Labelled = (Resource, HashMap<String, String>);
 
 impl Engine {
     /// Everything that carries the labels of one run, in the order of removal.
@@ -193,22 +194,6 @@ impl Engine {
         Ok(swept)
     }
 
-    /// Marks a run as kept: it outlives its process until `until`.
-    ///
-    /// # Errors
-    /// When the engine refuses.
-    pub async fn keep_run(&self, labels: &Labels, until: Timestamp) -> Result<(), EngineError> {
-        let more = HashMap::from([(KEPT.to_owned(), until.to_string())]);
-        self.create_volume(
-            &format!("{}-kept", labels.run()),
-            labels,
-            Purpose::Run,
-            more,
-        )
-        .await?;
-        Ok(())
-    }
-
     /// Removes what runs share, unless one of them is alive: branches stand on the empty volume, and the engine does not
     /// know what an overlay volume stands on. Then that run is returned.
     ///
@@ -266,7 +251,7 @@ impl Engine {
         }
     }
 
-    async fn labelled(&self, label: &str) -> Result<Vec<Labelled>, EngineError> {
+    pub(super) async fn labelled(&self, label: &str) -> Result<Vec<Labelled>, EngineError> {
         let filters = Some(HashMap::from([(
             "label".to_owned(),
             vec![label.to_owned()],
@@ -345,11 +330,14 @@ pub fn live_runs(volumes: &[VolumeFacts], now: Timestamp) -> BTreeSet<String> {
         .collect()
 }
 
-/// A kept run has outlived its process on purpose: the time until which it is kept alone decides.
-fn run_is_dead(resources: &[Labelled], now: Timestamp) -> bool {
-    let kept = resources.iter().find_map(|(_, labels)| labels.get(KEPT));
-    match kept {
-        Some(until) => until.parse::<Timestamp>().map_or(true, |until| until < now),
+/// A kept run has outlived its process on purpose: the time until which it is kept alone decides, unless somebody is at
+/// work in it.
+pub(super) fn run_is_dead(resources: &[Labelled], now: Timestamp) -> bool {
+    if busy(resources, now).is_some() {
+        return false;
+    }
+    match kept_until(resources) {
+        Some(until) => until < now,
         None => resources.iter().any(|(_, labels)| is_dead(labels, now)),
     }
 }
@@ -357,7 +345,7 @@ fn run_is_dead(resources: &[Labelled], now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::labels::EXPIRES;
+    use crate::engine::labels::{EXPIRES, KEPT};
 
     #[test]
     fn a_kept_run_lives_until_its_own_time() {

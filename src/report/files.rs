@@ -107,6 +107,29 @@ impl RunFolder {
     }
 }
 
+/// The events of a run's folder, in order. A last line that a crash has cut is left out.
+///
+/// # Errors
+/// When there are none to be read.
+pub fn read_events(dir: &Path) -> io::Result<Vec<Event>> {
+    let text = fs::read(dir.join(EVENTS))?;
+    let lines = text.split(|byte| *byte == b'\n');
+    Ok(lines
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect())
+}
+
+/// From everybody who wrote lines in a run (a step as `component/step`) to the file in `logs/` that has them.
+pub fn log_files(events: &[Event]) -> BTreeMap<String, String> {
+    let mut names = LogNames::default();
+    for event in events {
+        if let EventKind::OutputLine { source, .. } = &event.kind {
+            names.of(source);
+        }
+    }
+    names.by_source
+}
+
 /// Appends events and output lines as they come.
 #[derive(Debug)]
 pub struct FolderSink {

@@ -116,6 +116,7 @@ pub(super) fn done(events: &[Event], stage: Stage) -> String {
             EventKind::Leftover { what, .. } => facts.push(format!("left behind: {what}")),
             EventKind::Kept { .. } => facts.push("staging left up".to_owned()),
             EventKind::RunStarted { .. }
+            | EventKind::TakenOver { .. }
             | EventKind::StageStarted { .. }
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }

@@ -32,6 +32,11 @@ use jiff::Timestamp;
 use crate::event::{Event, EventKind, Stage};
 use crate::mask::Mask;
 
+/// The verdict block of a run, as its terminal showed it; for standard output.
+pub fn summary_of(events: &[Event]) -> String {
+    summary::block(events, paint::Paint::for_stream(&io::stdout()))
+}
+
 /// Where events go.
 pub enum Sink {
     /// A person at a terminal.

@@ -64,6 +64,7 @@ impl Plain {
             } => {
                 format!("rehearse {version}: {rehearsal} ({file}), run {run}")
             }
+            EventKind::TakenOver { run, .. } => format!("tries again in the staging of run {run}"),
             EventKind::StageStarted { stage } => {
                 self.told.insert(*stage, elapsed);
                 format!("{stage}: begins")

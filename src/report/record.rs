@@ -1,5 +1,6 @@
 //! The record: what a run was and what came of it, for machines and for later.
 
+pub mod assisted;
 mod backups;
 mod facts;
 
@@ -102,6 +103,9 @@ pub struct Record {
     /// The what-ifs that were asked for, and what came of each path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub what_ifs: Option<WhatIfFacts>,
+    /// The kept staging in which this run tried again, where it made none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<TakenOverFacts>,
 }
 
 /// Why a record could not be read or written.
@@ -179,6 +183,7 @@ impl Record {
             leftovers: Vec::new(),
             kept: None,
             what_ifs: WhatIfFacts::of(events),
+            taken_over: None,
         };
         for event in events {
             record.add(event);
@@ -284,6 +289,17 @@ impl Record {
                     containers,
                 })
             }
+            EventKind::TakenOver {
+                run,
+                origin,
+                record,
+            } => {
+                self.taken_over = Some(TakenOverFacts {
+                    run,
+                    origin,
+                    record,
+                });
+            }
             EventKind::RunFinished { exit_code, .. } => {
                 self.finished = Some(event.at);
                 self.exit_code = Some(exit_code);
@@ -386,7 +402,7 @@ impl Record {
             .sum()
     }
 
-    /// Reads the record of a run's folder. Fails where there is none, or none of this form.
+    /// Reads the record of a run's folder, as a mark beside it makes it. Fails where there is none, or none of this form.
     pub fn read(dir: &Path) -> Result<Self, RecordError> {
         let path = dir.join(FILE);
         let text = match std::fs::read(&path) {
@@ -415,7 +431,8 @@ impl Record {
             }
             None => return Err(malformed("it does not say which form it has".to_owned())),
         }
-        serde_json::from_value(value).map_err(|e| malformed(e.to_string()))
+        let record: Self = serde_json::from_value(value).map_err(|e| malformed(e.to_string()))?;
+        Ok(record.marked_by(dir))
     }
 
     /// Writes the record into a run's folder so that a reader sees the old one or the new one, whole.

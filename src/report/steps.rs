@@ -77,6 +77,7 @@ pub(super) fn steps(events: &[Event]) -> Vec<Step> {
                 }
             }
             EventKind::RunStarted { .. }
+            | EventKind::TakenOver { .. }
             | EventKind::StageStarted { .. }
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }

@@ -341,6 +341,10 @@ fn facts(out: &mut String, record: &Record, paint: Paint) {
             )),
         );
     }
+    if let Some(taken_over) = &record.taken_over {
+        let run = one_line(&taken_over.run);
+        row("again", &wrapped(&format!("in the staging of run {run}")));
+    }
     if let Some(kept) = &record.kept {
         let containers = kept
             .containers
@@ -448,13 +452,14 @@ fn next(record: &Record) -> Option<String> {
         (Outcome::Passed, Mode::Rehearse, Rollback::Proved { .. }) => gate(),
         (Outcome::Passed, _, _) => None,
         (Outcome::Failed | Outcome::Invalid, _, _) => {
-            let container = record
+            let service = record
                 .kept
                 .as_ref()
-                .and_then(|kept| kept.containers.values().next());
-            match container {
-                Some(name) => Some(format!(
-                    "`docker exec -it {name} sh` looks inside; `rehearse sweep` removes it"
+                .and_then(|kept| kept.containers.keys().next());
+            let run = &record.run;
+            match service {
+                Some(service) => Some(format!(
+                    "`rehearse open {run} {service}` looks inside, `rehearse retry {run}` tries again, `rehearse down {run}` removes it"
                 )),
                 None => record.verdict.help.clone(),
             }

@@ -201,7 +201,8 @@ impl Terminal {
                 out.flush()?;
             }
             // What these say stands in their stage's line or in the verdict block.
-            EventKind::ArtefactDigested(_)
+            EventKind::TakenOver { .. }
+            | EventKind::ArtefactDigested(_)
             | EventKind::PackageOpened { .. }
             | EventKind::Runbook { .. }
             | EventKind::EngineFound { .. }

@@ -150,7 +150,8 @@ fn what_to_do_next_after_a_run_that_judged_nothing() {
             Owner::Engine,
             None,
             true,
-            "`docker exec -it rehearse-x-web sh` looks inside; `rehearse sweep` removes it",
+            "`rehearse open 01JD0000000000000000000000 web` looks inside, `rehearse retry 01JD0000000000000000000000` \
+             tries again, `rehearse down 01JD0000000000000000000000` removes it",
         ),
         (
             Owner::Package,

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::run::{Order, Run, out_of_order};
 use super::{
-    Bad, baseline, deploy, isolate, preflight, provision, restore, rollback, snapshot, teardown,
-    verify, whatif,
+    Bad, baseline, deploy, isolate, preflight, provision, restore, rollback, snapshot, takeover,
+    teardown, verify, whatif,
 };
 use crate::event::{EventKind, Mode, Owner, Stage, StageOutcome};
 use crate::report::Recorder;
@@ -179,6 +179,9 @@ async fn stage(run: &mut Run, stage: Stage, cancel: &CancellationToken) -> Stage
 }
 
 async fn perform(run: &mut Run, stage: Stage) -> Result<(), Bad> {
+    if let Some(result) = takeover::perform(run, stage).await {
+        return result;
+    }
     match stage {
         Stage::Preflight => preflight::run(run).await,
         Stage::Provision => provision::run(run).await,

@@ -115,17 +115,32 @@ pub(super) async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
     })
 }
 
-/// A bastion, where one of these steps needs one.
+/// Whether one of these steps needs a bastion.
+pub(super) fn needs_bastion<'a>(mut steps: impl Iterator<Item = &'a Step>) -> bool {
+    steps.any(|step| matches!(step.action, Action::Run { service: None, .. }))
+}
+
+/// A bastion, where one of these steps needs one: the one that a retry has opened already, else a new one.
 pub(super) async fn open_bastion<'a>(
     run: &mut Run,
     package: &Package,
-    mut steps: impl Iterator<Item = &'a Step>,
+    steps: impl Iterator<Item = &'a Step>,
 ) -> Result<Option<Bastion>, Bad> {
-    let needed = steps.any(|step| matches!(step.action, Action::Run { service: None, .. }));
-    let Some(bastion) = run.order.plan.bastion.clone().filter(|_| needed) else {
+    if !needs_bastion(steps) {
+        return Ok(None);
+    }
+    run.bastion = Some(run.ground()?.names.of(Bastion::NAME));
+    if let Some(opened) = run.taken.as_mut().and_then(|taken| taken.bastion.take()) {
+        return Ok(Some(opened));
+    }
+    bastion(run, package).await
+}
+
+/// Opens a bastion, where the rehearsal has one.
+pub(super) async fn bastion(run: &Run, package: &Package) -> Result<Option<Bastion>, Bad> {
+    let Some(bastion) = &run.order.plan.bastion else {
         return Ok(None);
     };
-    run.bastion = Some(run.ground()?.names.of(Bastion::NAME));
     let staging = run.staging()?;
     let facts = provision::image(&staging.ground, "the bastion", &bastion.image).await?;
     let opened = Bastion::open(

@@ -27,6 +27,7 @@ mod standing;
 mod step;
 mod suite;
 pub mod surrounded;
+pub mod takeover;
 mod teardown;
 mod unassisted;
 mod verify;

@@ -357,7 +357,7 @@ async fn connect(run: &mut Run) -> Result<(), Bad> {
     let authority = authority(&run.order.plan, names.run(), now)?;
     run.ground = Some(Ground {
         labels: Labels::new(
-            names.run(),
+            names.staging(),
             &run.order.plan.rehearsal,
             now,
             run.order.expires,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Bad;
 use super::isolate::{Moment, Outside};
 use super::run::Run;
+use super::{Bad, takeover};
 use crate::backup::BackupFacts;
 use crate::engine::{EngineError, ImageFacts, Obtained, Purpose};
 use crate::event::{EventKind, Output, Owner, Stage};
@@ -36,13 +36,24 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     }
     let network =
         async { StagingNetwork::open(&ground, &agent_image, run.order.without_isolation).await };
-    let state = probe(&ground, &agent_image, run.order.branching);
-    let images = images(&ground, &run.backups);
+    let branching = match &run.order.takeover {
+        Some(takeover) => Some(takeover.kept.branching),
+        None => run.order.branching,
+    };
+    let state = probe(&ground, &agent_image, branching);
+    let images = async {
+        match &run.order.takeover {
+            Some(takeover) => Ok(takeover::images(takeover)),
+            None => images(&ground, &run.backups).await,
+        }
+    };
     let outside = Outside::open(&ground, &agent_image, Moment::Before);
     let (network, state, images, outside) = tokio::join!(network, state, images, outside);
     let (network, state, (images, imported)) = (network?, state?, images?);
     run.imported = imported;
-    run.tools = tools(&ground, &images).await?;
+    if run.order.takeover.is_none() {
+        run.tools = tools(&ground, &images).await?;
+    }
     run.outside = Some(outside?);
     ground.recorder.emit(EventKind::EngineFound {
         version: ground.facts.version.clone(),
@@ -56,11 +67,11 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             ground.labels.clone(),
             agent_image.clone(),
         ),
+        state: state.named(ground.names.run()),
         ground,
         agent_image,
         network: Arc::new(network),
         images,
-        state,
     });
     Ok(())
 }
@@ -107,7 +118,7 @@ pub(super) async fn empty_volume(ground: &Ground) -> Result<crate::state::Frozen
 }
 
 /// The services' images, and how those came to be there that backups make, by the restore's index.
-type Images = (BTreeMap<String, ImageFacts>, BTreeMap<usize, Imported>);
+pub(super) type Images = (BTreeMap<String, ImageFacts>, BTreeMap<usize, Imported>);
 
 /// One image after the other: builds share layers, and the second finds what the first has made.
 /// A service that a root filesystem is restored into has the image that the backup makes.

@@ -142,7 +142,10 @@ async fn leave(run: &Run, generation: Option<&Generation>) -> Result<Vec<String>
 }
 
 /// Every part that is not the same in both.
-fn compare(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<Mismatch> {
+pub(super) fn compare(
+    before: &BTreeMap<String, String>,
+    after: &BTreeMap<String, String>,
+) -> Vec<Mismatch> {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let show = |value: Option<&String>| value.map_or_else(|| "not there".to_owned(), Clone::clone);
     names

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::Bad;
 use super::during::During;
 use super::isolate::Outside;
 use super::schema::Schemas;
 use super::surrounded::Watched;
+use super::takeover::{Given, Taken, Takeover};
 use crate::backup::BackupFacts;
 use crate::backup::remembered::Remembered;
 use crate::check::model::BaselineSeen;
@@ -28,7 +30,8 @@ use crate::staging::{AgentBinary, Blueprint, Generation, Ground, Staging};
 use crate::state::{Base, Branching, Frozen};
 
 /// What to do with staging at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Keep {
     /// Remove it.
     Never,
@@ -59,6 +62,10 @@ pub struct Order {
     pub agent: AgentBinary,
     /// Whether to leave staging up.
     pub keep: Keep,
+    /// What was given besides the files.
+    pub given: Given,
+    /// The kept staging in which to try again, instead of making one.
+    pub takeover: Option<Arc<Takeover>>,
     /// When kept or leaked resources may be swept.
     pub expires: Timestamp,
     /// Where record, logs and reports lie.
@@ -120,6 +127,8 @@ impl Order {
             docker_host: self.docker_host.clone(),
             agent: self.agent.clone(),
             keep: Keep::Never,
+            given: self.given.clone(),
+            takeover: None,
             expires: self.expires,
             dir: self.dir.clone(),
             remembered: self.remembered.clone(),
@@ -205,6 +214,8 @@ pub struct Run {
     pub(crate) during: Option<During>,
     /// From deploy: the first component after which a test was seen to fail, by the test's name.
     pub first_broken_by: BTreeMap<String, String>,
+    /// Where the run tries again in a kept staging: from preflight, when it may.
+    pub(crate) taken: Option<Taken>,
     /// What stood there before the rollback, stopped but not removed, because it may have to be kept.
     pub carnage: Option<Carnage>,
 }
@@ -234,6 +245,7 @@ impl Run {
             watched: Watched::new(),
             during: None,
             first_broken_by: BTreeMap::new(),
+            taken: None,
             carnage: None,
         }
     }

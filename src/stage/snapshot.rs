@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::run::{Run, Snapshot, out_of_order, passed};
-use super::{Bad, fingerprint, schema, standing};
+use super::{Bad, fingerprint, schema, standing, takeover};
 use crate::engine::ChangedPath;
 use crate::event::{EventKind, Owner, Stage};
 use crate::staging::{Blueprint, Generation, OneShots, Staging, is_put_there};
@@ -84,7 +84,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         schemas,
         written,
     }));
-    Ok(())
+    takeover::write_down(run).await
 }
 
 /// The containers of the baseline are not needed any more; what they wrote to volumes is frozen, and stays.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::Bad;
 use super::run::{Keep, Run};
+use super::{Bad, takeover};
 use crate::engine::EngineError;
 use crate::event::{EventKind, Owner};
 use crate::staging::{Generation, Ground};
@@ -17,11 +17,14 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let Some(ground) = run.ground.clone() else {
         return Ok(());
     };
-    let keep = match run.order.keep {
+    if takeover::hands_off(run) {
+        return Ok(());
+    }
+    let keep = takeover::keeps(run).unwrap_or_else(|| match run.order.keep {
         Keep::Never => false,
         Keep::Always => true,
         Keep::OnFailure => Verdict::of(&run.recorder.events()).outcome != Outcome::Passed,
-    };
+    });
     // A stage that was broken off may have asked for something that the engine is still making.
     ground.engine.all_made().await;
     let bases = run.staging.as_ref().map(|staging| staging.bases.clone());
@@ -31,9 +34,11 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     {
         ground.note(error.to_string());
     }
-    if keep && let Some(bases) = &bases {
+    if keep && (bases.is_some() || run.order.takeover.is_some()) {
         // Half-restored volumes are nobody's. Where a server still runs on one, the next sweep finds both.
-        if let Err(error) = bases.abandon().await {
+        if let Some(bases) = &bases
+            && let Err(error) = bases.abandon().await
+        {
             ground.note(error.to_string());
         }
         return leave_up(run).await;
@@ -107,8 +112,7 @@ async fn leave_up(run: &mut Run) -> Result<(), Bad> {
         }
         (None, current) => current,
     };
-    let expires = run.order.expires;
-    ground.engine.keep_run(&ground.labels, expires).await?;
+    let expires = takeover::keep(run).await?;
     let containers: BTreeMap<String, String> = kept
         .iter()
         .flat_map(|generation| &generation.services)

@@ -1,5 +1,6 @@
 //! The bastion: the container from which steps run by default, with the package at `/package`.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -15,6 +16,23 @@ const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; do
 
 /// Where the package lies in the bastion.
 pub const PACKAGE_FOLDER: &str = "/package";
+
+/// The container of a bastion, without its package.
+pub(super) fn idle(
+    container: &str,
+    image: &str,
+    attach: Attach,
+    environment: &BTreeMap<String, String>,
+) -> ContainerSpec {
+    let mut spec = ContainerSpec::new(container, image, attach);
+    spec.entrypoint = Some(vec!["/bin/sh".into(), "-c".into(), IDLE.into()]);
+    spec.command = Some(Vec::new());
+    spec.init = true;
+    spec.hostname = Some(Bastion::NAME.into());
+    spec.working_dir = Some(PACKAGE_FOLDER.into());
+    spec.environment = environment.clone();
+    spec
+}
 
 /// A running bastion.
 #[derive(Debug)]
@@ -76,15 +94,12 @@ impl Bastion {
             aliases: vec!["bastion".to_owned()],
             dns: Some(network.resolver),
         };
-        let mut spec = ContainerSpec::new(&container, image, attach);
-        spec.entrypoint = Some(vec!["/bin/sh".into(), "-c".into(), IDLE.into()]);
-        spec.command = Some(Vec::new());
-        spec.init = true;
-        spec.hostname = Some("bastion".into());
-        spec.working_dir = Some(PACKAGE_FOLDER.into());
-        if let Some(bastion) = &ground.plan.bastion {
-            spec.environment = bastion.environment.clone();
-        }
+        let environment = ground
+            .plan
+            .bastion
+            .as_ref()
+            .map(|of| of.environment.clone());
+        let mut spec = idle(&container, image, attach, &environment.unwrap_or_default());
         spec.volumes = vec![VolumeAt {
             volume,
             target: PACKAGE_FOLDER.into(),

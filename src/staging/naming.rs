@@ -8,6 +8,8 @@ use crate::state::{distinct, slug};
 #[derive(Clone, Debug)]
 pub struct Names {
     run: String,
+    /// The run that made the staging, after which images are named: what a sweep takes for one thing.
+    staging: String,
     /// Stands before everything that is named for one part of the run.
     part: String,
 }
@@ -19,9 +21,24 @@ impl Names {
         let random = fastrand::u16(..);
         let mut name = slug(rehearsal);
         name.truncate(24);
+        Self::of_run(&format!("{name}-{time}-{random:04x}"))
+    }
+
+    /// The names that a run gave.
+    pub fn of_run(run: &str) -> Self {
         Self {
-            run: format!("{name}-{time}-{random:04x}"),
+            run: run.to_owned(),
+            staging: run.to_owned(),
             part: String::new(),
+        }
+    }
+
+    /// The same run in a staging that another one made.
+    #[must_use]
+    pub fn within(self, staging: &str) -> Self {
+        Self {
+            staging: staging.to_owned(),
+            ..self
         }
     }
 
@@ -30,10 +47,16 @@ impl Names {
         &self.run
     }
 
+    /// The run that made the staging, after which everything in it is labelled: this one, unless it works in another's.
+    pub fn staging(&self) -> &str {
+        &self.staging
+    }
+
     /// Of one part of the same run: what is made for it has no name that another part could give.
     pub fn part(&self, part: &str) -> Self {
         Self {
             run: self.run.clone(),
+            staging: self.staging.clone(),
             part: format!("{}-", slug(part)),
         }
     }
@@ -46,6 +69,11 @@ impl Names {
 
     /// An image that belongs to this run.
     pub fn image(&self, what: &str) -> String {
-        format!("rehearse-run/{}:{}", self.run, slug(what))
+        if self.staging == self.run {
+            return format!("rehearse-run/{}:{}", self.run, slug(what));
+        }
+        // An earlier run's image of that name may still be part of the snapshot.
+        let own = self.run.rsplit('-').next().unwrap_or(&self.run);
+        format!("rehearse-run/{}:{own}-{}", self.staging, slug(what))
     }
 }

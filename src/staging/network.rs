@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use futures_util::StreamExt;
 use tokio::task::JoinHandle;
 
-use super::{AgentLink, Emulators, Ground};
+use super::{AgentLink, Emulators, Ground, Names};
 use crate::agent::protocol::{CalledOut, RefusedName};
 use crate::engine::{Attach, ContainerSpec, EngineError};
 use crate::event::EventKind;
@@ -14,6 +14,16 @@ use crate::state::agent;
 
 /// The network's agent has these names on it; no service may take them.
 const AGENT_NAME: &str = "rehearse-agent";
+
+/// What a run's network is called.
+pub(super) fn network_of(names: &Names) -> String {
+    names.of("net")
+}
+
+/// What the container of a run's agent is called.
+pub(super) fn agent_of(names: &Names) -> String {
+    names.of("agent")
+}
 
 /// An isolated network with its agent at work.
 pub struct StagingNetwork {
@@ -48,12 +58,12 @@ impl StagingNetwork {
         agent_image: &str,
         host_reachable: bool,
     ) -> Result<Self, EngineError> {
-        let name = ground.names.of("net");
+        let name = network_of(&ground.names);
         ground
             .engine
             .create_isolated_network(&name, &ground.labels, &ground.facts, host_reachable)
             .await?;
-        let container = ground.names.of("agent");
+        let container = agent_of(&ground.names);
         let attach = Attach::Network {
             name: name.clone(),
             aliases: vec![AGENT_NAME.to_owned()],

@@ -1,13 +1,17 @@
 //! Freezing and branching volumes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::engine::{
     Attach, ContainerSpec, Engine, EngineError, Labels, Purpose, VolumeAt, VolumeFacts,
 };
 
 /// How branches are made on this engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Branching {
     /// Overlay volumes: nothing is copied until it is written.
     Overlay,
@@ -26,18 +30,18 @@ impl Branching {
 }
 
 /// A folder on the engine's host that is never written again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Lower {
     /// The volume it lies in.
     volume: String,
     /// Below the volume's root: empty, or `/upper`.
-    below: &'static str,
+    below: Cow<'static, str>,
     /// On the engine's host.
     path: String,
 }
 
 /// The content of a volume at one point, never written again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frozen {
     /// Uppermost first. With [`Branching::Copy`] always one.
     lowers: Vec<Lower>,
@@ -49,10 +53,15 @@ impl Frozen {
         Self {
             lowers: vec![Lower {
                 volume: volume.name.clone(),
-                below: "",
+                below: Cow::Borrowed(""),
                 path: volume.mountpoint.clone(),
             }],
         }
+    }
+
+    /// The volumes that its layers lie in.
+    pub fn volumes(&self) -> impl Iterator<Item = &str> {
+        self.lowers.iter().map(|lower| lower.volume.as_str())
     }
 
     /// How many layers lie on each other.
@@ -101,6 +110,8 @@ impl Branch {
 pub struct StateStore {
     engine: Engine,
     labels: Labels,
+    /// What stands in the names of what it makes.
+    named: String,
     agent_image: String,
     /// How branches are made here.
     pub branching: Branching,
@@ -121,6 +132,7 @@ impl StateStore {
     ) -> Result<Self, EngineError> {
         let mut store = Self {
             engine,
+            named: labels.run().to_owned(),
             labels,
             agent_image,
             branching: wanted.unwrap_or(Branching::Overlay),
@@ -140,6 +152,16 @@ impl StateStore {
         Self {
             labels,
             ..self.clone()
+        }
+    }
+
+    /// The same, naming what it makes after a run: in a staging that was taken over, what an earlier run has made may still
+    /// be there.
+    #[must_use]
+    pub fn named(self, run: &str) -> Self {
+        Self {
+            named: run.to_owned(),
+            ..self
         }
     }
 
@@ -202,7 +224,7 @@ impl StateStore {
                         from: frozen.clone(),
                         own: Lower {
                             volume: own.name,
-                            below: "/upper",
+                            below: Cow::Borrowed("/upper"),
                             path: format!("{}/upper", own.mountpoint),
                         },
                     }
@@ -212,7 +234,7 @@ impl StateStore {
                     from: frozen.clone(),
                     own: Lower {
                         volume: own.name,
-                        below: "",
+                        below: Cow::Borrowed(""),
                         path: own.mountpoint,
                     },
                 },
@@ -254,7 +276,7 @@ impl StateStore {
                 read_only: false,
             });
         }
-        let name = format!("rehearse-{}-{generation}-layers", self.labels.run());
+        let name = format!("rehearse-{}-{generation}-layers", self.named);
         let mut spec = ContainerSpec::new(name, &self.agent_image, Attach::None);
         spec.command = Some(command);
         spec.volumes = volumes;
@@ -276,7 +298,7 @@ impl StateStore {
     fn name(&self, volume: &str, generation: &str, part: &str) -> String {
         format!(
             "rehearse-{}-{generation}-{}-{part}",
-            self.labels.run(),
+            self.named,
             distinct(volume)
         )
     }
@@ -332,7 +354,7 @@ mod tests {
             from: from.clone(),
             own: Lower {
                 volume: own.to_owned(),
-                below: "/upper",
+                below: Cow::Borrowed("/upper"),
                 path: format!("/v/{own}/upper"),
             },
         }

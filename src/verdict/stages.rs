@@ -134,6 +134,7 @@ fn one(events: &[Event], which: Stage) -> StageSeen {
                 });
             }
             EventKind::RunStarted { .. }
+            | EventKind::TakenOver { .. }
             | EventKind::StageStarted { .. }
             | EventKind::StageFinished { .. }
             | EventKind::StageSkipped { .. }

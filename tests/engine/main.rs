@@ -17,6 +17,7 @@ mod history;
 mod hostile;
 mod isolation;
 mod junit;
+mod kept;
 mod manifest;
 mod manifest_mariadb;
 mod mariadb;

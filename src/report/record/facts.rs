@@ -237,3 +237,14 @@ impl WhatIfFacts {
         })
     }
 }
+
+/// The kept staging in which a run tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOverFacts {
+    /// The run after whose deploy it was.
+    pub run: String,
+    /// The run that made the staging.
+    pub origin: String,
+    /// `sha256:<hex>` of the origin's record.
+    pub record: String,
+}
