@@ -119,7 +119,7 @@ impl Tally {
             }
             Answered::Down(reason) => {
                 self.failed += 1;
-                let window = self.now.get_or_insert_with(|| Window {
+                let window = self.now.get_or_insert(Window {
                     from: asked,
                     to: asked,
                     open: true,
