@@ -39,7 +39,7 @@ struct Size {
 fn unwatched(plan: &Plan, mut package: Package) -> Plan {
     let mut plan = plan.clone();
     plan.limits.downtime = None;
-    for testplan in &mut plan.testplan {
+    if let Some(testplan) = &mut plan.testplan {
         testplan.availability.clear();
     }
     package.declares.max_downtime = None;
