@@ -145,6 +145,8 @@ impl Engine {
             // The engine is written in Go: the uppermost bit of its file modes says folder.
             Ok(info) => Ok(info.file_mode & 0x8000_0000 != 0),
             Err(error) if error.is_not_found() => Ok(false),
+            // Such an answer has no words; what is in the way, a file where a folder should be, the copying itself says.
+            Err(error) if error.status.is_some() => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+mod runbook;
+
 use super::*;
 use crate::event::{CaseStatus, Exchange, Mode, Output, Owner, Stage, StageOutcome};
 use crate::report::files::{LogNames, RunFolder};

@@ -73,7 +73,7 @@ components:
         .filter(|(_, case)| case.suite == "unassisted")
         .map(|(_, case)| (case.name.as_str(), case.status))
         .collect();
-    assert_eq!(suite.len(), 6, "{suite:?}");
+    assert_eq!(suite.len(), 7, "{suite:?}");
     assert!(
         suite
             .iter()

@@ -194,10 +194,12 @@ fn uploaded(
     Ok(match copied {
         None => timed_out(step),
         Some(Ok(())) => Outcome::ok(),
-        // 404: no such path; 400: not a folder; 403: read-only, which older engines call 500. The package asked for it.
+        // 404: no such path; 400: not a folder; 403: read-only, which older engines call 500,
+        // as they do a file in the way. The package asked for it.
         Some(Err(error))
             if error.status.is_some_and(|status| status < 500)
-                || error.cause.contains("marked read-only") =>
+                || error.cause.contains("marked read-only")
+                || error.cause.contains("not a directory") =>
         {
             Outcome::failed(error.to_string())
         }
