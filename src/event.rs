@@ -434,6 +434,10 @@ pub enum EventKind {
         /// The components that will not be, by `--only`. Such a run opens no gate.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         left_out: Vec<String>,
+        /// What-ifs that the rehearsal requires and that will not be tried, by the command line. Such a run opens no gate
+        /// either.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        what_ifs_left_out: Vec<String>,
         /// What its document asks a person to do: such a run is assisted.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         manual: Vec<String>,

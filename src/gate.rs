@@ -152,10 +152,16 @@ fn doubts(record: &Record) -> Vec<String> {
         record.assisted || record.verdict.assisted,
         format!("run {run} was assisted: somebody had a shell in it"),
     );
-    let left_out = record
-        .package
-        .as_ref()
-        .map_or(&[][..], |package| &package.left_out);
+    let package = record.package.as_ref();
+    let untried = package.map_or(&[][..], |package| &package.what_ifs_left_out);
+    doubt(
+        !untried.is_empty(),
+        format!(
+            "run {run} was told not to try what its rehearsal requires: {}",
+            untried.join(", ")
+        ),
+    );
+    let left_out = package.map_or(&[][..], |package| &package.left_out);
     doubt(
         !left_out.is_empty(),
         format!(

@@ -68,6 +68,8 @@ pub struct Window {
     pub from: Duration,
     /// The start of the first question that succeeded again; where it is still down, the end of the last question.
     pub to: Duration,
+    /// The start of the last question that failed: until then it was surely not there.
+    pub last: Duration,
     /// True where it was still down at the end of the watch.
     pub open: bool,
     /// How many questions failed.
@@ -119,14 +121,16 @@ impl Tally {
             }
             Answered::Down(reason) => {
                 self.failed += 1;
-                let window = self.now.get_or_insert_with(|| Window {
+                let window = self.now.get_or_insert(Window {
                     from: asked,
                     to: asked,
+                    last: asked,
                     open: true,
                     probes: 0,
                     reason,
                 });
                 window.probes += 1;
+                window.last = asked;
                 window.to = asked + took;
             }
             Answered::Unknown(why) => self.unknown.get_or_insert((0, why)).0 += 1,
@@ -207,7 +211,7 @@ mod tests {
         }
         let seen = tally(".xx.");
         assert_eq!(seen.windows[0].reason, "at 1");
-        assert_eq!(seen.windows[0].probes, 2);
+        assert_eq!((seen.windows[0].probes, seen.windows[0].last), (2, ms(200)));
         assert_eq!(seen.slowest, ms(5));
     }
 

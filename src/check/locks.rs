@@ -51,6 +51,8 @@ pub struct Lock {
     pub from: f64,
     /// Likewise.
     pub to: f64,
+    /// The last sample with it, likewise.
+    pub last: f64,
 }
 
 impl Lock {
@@ -81,6 +83,7 @@ impl Ledger {
                 Some(lock) => Lock {
                     mode: mode.max(lock.mode),
                     to: at,
+                    last: at,
                     ..lock
                 },
                 None => Lock {
@@ -88,6 +91,7 @@ impl Ledger {
                     mode,
                     from: at,
                     to: at,
+                    last: at,
                 },
             };
             still.insert(table, lock);

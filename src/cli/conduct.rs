@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::afterwards::{Keeping, Telling, not_started, receiver};
+use super::run::KEEP_FOR;
 use super::{Format, Reporting, USAGE, say};
 use crate::backup::remembered::Remembered;
 use crate::check::model::{Severity, When};
@@ -118,7 +119,14 @@ pub(super) fn prepare(asked: &Asked<'_>) -> Result<Prepared, ExitCode> {
         })?;
     }
     if let Some(wanted) = &asked.what_if {
-        plan.what_ifs = chosen(wanted, &plan.what_ifs);
+        let chosen = chosen(wanted, &plan.what_ifs);
+        plan.what_ifs_left_out = plan
+            .what_ifs
+            .iter()
+            .filter(|asked| !asked.advisory && !wanted.contains(&asked.what_if))
+            .map(|asked| asked.what_if)
+            .collect();
+        plan.what_ifs = chosen;
     }
     if mode == Mode::Rehearse && !looks_at_the_deploy(&plan) {
         say::error(
@@ -492,10 +500,11 @@ async fn conducted(
             deployed: asked.deployed.to_vec(),
             what_if: asked.what_if.clone(),
         },
-        expires: match &asked.takeover {
-            Some(takeover) if !takeover.extends => takeover.kept.expires,
-            Some(_) | None => now.checked_add(asked.keep_for).unwrap_or(Timestamp::MAX),
-        },
+        keep_for: asked.keep_for,
+        // A run that goes on must not be taken for a dead one because it was to be kept for a short time.
+        expires: now
+            .checked_add(asked.keep_for.max(KEEP_FOR))
+            .unwrap_or(Timestamp::MAX),
         takeover: asked.takeover.clone(),
         dir: folder.path().to_owned(),
         remembered: Remembered::at(asked.reporting.report_dir.join("backups.json")),

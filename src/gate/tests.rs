@@ -166,6 +166,14 @@ fn rows() -> Vec<(&'static str, Vec<Record>, Option<&'static str>, u8)> {
             1,
         ),
         (
+            "a required what-if left out",
+            vec![change(passed(), |r| {
+                r.package.as_mut().unwrap().what_ifs_left_out = vec!["rollback".into()];
+            })],
+            None,
+            1,
+        ),
+        (
             "assisted, by its verdict",
             vec![change(passed(), |r| r.verdict.assisted = true)],
             None,

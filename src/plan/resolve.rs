@@ -112,6 +112,7 @@ pub fn resolve(
         bastion,
         emulators: emulators::resolved(loaded),
         what_ifs: rehearsal.what_if.iter().map(|at| at.value).collect(),
+        what_ifs_left_out: Vec::new(),
     }))
 }
 

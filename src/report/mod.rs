@@ -119,12 +119,16 @@ impl Recorder {
     /// events are those of the path alone, so that whatever reads them takes the path for a run. They begin with the
     /// names that the site had asked for before the deploy: those are no path's doing.
     pub fn on_path(run: &Arc<Self>, path: &str) -> Self {
-        let before = run.events().into_iter().filter(
+        let mut before = run.events();
+        before.retain(
             |event| matches!(event.kind, EventKind::OutsideName { stage, .. } if stage < Stage::Deploy),
         );
+        for (seq, event) in (1..).zip(&mut before) {
+            event.seq = seq;
+        }
         Self {
             inner: Mutex::new(Inner {
-                events: before.collect(),
+                events: before,
                 sinks: Vec::new(),
                 lost: Vec::new(),
                 hidden: 0,

@@ -125,3 +125,103 @@ pub(super) fn happened<'a>(
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Mode, PathOutcome, PathPlanned};
+    use crate::report::record::Record;
+    use crate::verdict::stream::Stream;
+
+    fn stream() -> Stream {
+        let planned = |path: &str, what_if: &str, advisory| PathPlanned {
+            path: path.to_owned(),
+            what_if: what_if.to_owned(),
+            advisory,
+        };
+        let mut s = Stream::new(Mode::Rehearse);
+        s.push(EventKind::PathsPlanned {
+            paths: vec![
+                planned("rollback", "rollback", false),
+                planned("order b, a", "order", true),
+                planned("again 2 of 3", "again", false),
+                planned("again 3 of 3", "again", false),
+            ],
+            orders_left_out: 3,
+            seed: 7,
+        });
+        for (path, outcome, reason) in [
+            ("rollback", PathOutcome::Passed, "it took 4.2 s"),
+            ("order b, a", PathOutcome::Failed, "it is real"),
+            ("again 2 of 3", PathOutcome::Failed, "exit code 1"),
+        ] {
+            let path = path.to_owned();
+            s.push(EventKind::PathStarted { path: path.clone() });
+            s.push(EventKind::PathEnded {
+                path,
+                outcome,
+                reason: Some(reason.to_owned()),
+                seconds: 2.0,
+                bytes: Some(4096),
+            });
+        }
+        s
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_path_and_its_reason() {
+        let events = stream().events;
+        let record = Record::of(&events).expect("it started");
+        let facts = record.what_ifs.expect("what-ifs were asked for");
+        let mut out = String::new();
+        table(&mut out, &facts, Paint::PLAIN);
+        let lines: Vec<String> = out
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "what-ifs",
+                "✓ rollback passed 2.00 s · 4.0 KiB",
+                "it took 4.2 s",
+                "~ order b, a failed, advisory 2.00 s · 4.0 KiB",
+                "it is real",
+                "✗ again 2 of 3 failed 2.00 s · 4.0 KiB",
+                "exit code 1",
+                "– again 3 of 3 not tried",
+                "rollback: 1 of 1 passed · order: 0 of 1 passed · again: FLAKY: 1 of 3",
+                "ended as the first did",
+                "3 orders were not tried: `--max-orders` tries more, `--seed 7` the same",
+                "ones",
+                "",
+            ]
+        );
+        assert_eq!(progress(&events), "3 of 4 paths, 2 failed");
+        let page = crate::report::html::render(&events);
+        for words in ["<h2>What-ifs</h2>", "again 3 of 3", "it is real"] {
+            assert!(page.contains(words), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_happened_on_a_path_is_in_no_other_part_of_a_report() {
+        let mut s = stream();
+        let mut inside = Stream::new(Mode::Rehearse);
+        inside.step("backend", "migrate", 3, &["ERROR: on the path"]);
+        for event in inside.events.into_iter().skip(1) {
+            s.push(EventKind::OnPath {
+                path: "again 2 of 3".to_owned(),
+                happened: Box::new(event.kind),
+            });
+        }
+        assert!(crate::report::steps::steps(&s.events).is_empty());
+        assert!(!crate::report::junit::render(&s.events).contains("on the path"));
+        let page = crate::report::html::render(&s.events);
+        assert!(page.contains("step backend/migrate ended after"), "{page}");
+        assert!(
+            page.contains("logs/again-2-of-3_-backend_migrate.log"),
+            "{page}"
+        );
+    }
+}

@@ -202,6 +202,7 @@ impl Record {
                 version,
                 digest,
                 left_out,
+                what_ifs_left_out,
                 ..
             } => {
                 self.package = Some(PackageFacts {
@@ -209,6 +210,7 @@ impl Record {
                     version,
                     digest,
                     left_out,
+                    what_ifs_left_out,
                 });
             }
             EventKind::EngineFound {

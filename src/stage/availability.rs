@@ -123,15 +123,15 @@ impl Seen {
             .collect();
         for (of, tally) in &self.targets {
             for window in &tally.windows {
-                let (from, to) = self.times(window);
+                let (from, last) = self.surely(window);
                 run.recorder.emit(EventKind::Unavailable(Outage {
                     target: of.target.name.clone(),
                     from,
-                    to: (!window.open).then_some(to),
+                    to: (!window.open).then(|| later(self.began, window.to)),
                     seconds: lasted(window),
                     probes: window.probes,
                     reason: window.reason.clone(),
-                    steps: steps.names(from, to),
+                    steps: steps.names(from, last),
                 }));
             }
             run.recorder.emit(EventKind::Availability(Availability {
@@ -144,11 +144,11 @@ impl Seen {
                 slowest_seconds: tally.slowest.as_secs_f64(),
             }));
             let longest = tally.longest.as_ref().map(|window| {
-                let (from, to) = self.times(window);
+                let (from, last) = self.surely(window);
                 (
                     lasted(window),
-                    steps.say(from, to),
-                    steps.component(from, to),
+                    steps.say(from, last),
+                    steps.component(from, last),
                 )
             });
             let mut case = judge(&of.target.name, tally, &limits, longest);
@@ -157,8 +157,12 @@ impl Seen {
         }
     }
 
-    fn times(&self, window: &Window) -> (Timestamp, Timestamp) {
-        (later(self.began, window.from), later(self.began, window.to))
+    /// The part of a window in which it was surely not there. What comes behind may belong to the next step already.
+    fn surely(&self, window: &Window) -> (Timestamp, Timestamp) {
+        (
+            later(self.began, window.from),
+            later(self.began, window.last),
+        )
     }
 }
 

@@ -451,7 +451,7 @@ fn judge(name: String, looks: &Looks, limit: Option<Duration>, steps: &Steps) ->
         .map_or(0.0, |lock| lock.lasted().as_secs_f64());
     let when = longest.as_ref().map(|lock| {
         let ahead = looks.ahead.unwrap_or_default();
-        (moment(lock.from, ahead), moment(lock.to, ahead))
+        (moment(lock.from, ahead), moment(lock.last, ahead))
     });
     let mut figure = match (&longest, when) {
         (Some(lock), Some((from, to))) => format!(

@@ -27,6 +27,13 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     }
     digest_files(run).await?;
     if let Some(package) = &run.order.plan.package {
+        let what_ifs_left_out: Vec<String> = run
+            .order
+            .plan
+            .what_ifs_left_out
+            .iter()
+            .map(|what_if| what_if.name().to_owned())
+            .collect();
         run.recorder.emit(EventKind::ArtefactDigested(Artefact {
             role: "package".to_owned(),
             path: package.source.display().to_string(),
@@ -46,6 +53,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
                 .map(|component| component.name.clone())
                 .collect(),
             left_out: package.left_out.clone(),
+            what_ifs_left_out: what_ifs_left_out.clone(),
             manual: package.manual.clone(),
         });
         if let Some(component) = package
@@ -56,6 +64,15 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             run.recorder.emit(EventKind::Runbook {
                 component: component.name.clone(),
                 parts: package.document.clone(),
+            });
+        }
+        if !what_ifs_left_out.is_empty() {
+            run.recorder.emit(EventKind::Note {
+                stage: Stage::Preflight,
+                text: format!(
+                    "not every what-if that the rehearsal requires is tried, {} is left out: the gate stays shut",
+                    what_ifs_left_out.join(", ")
+                ),
             });
         }
         if !package.left_out.is_empty() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Bad;
@@ -66,6 +66,8 @@ pub struct Order {
     pub given: Given,
     /// The kept staging in which to try again, instead of making one.
     pub takeover: Option<Arc<Takeover>>,
+    /// For how long a staging stays that is left up.
+    pub keep_for: SignedDuration,
     /// When kept or leaked resources may be swept.
     pub expires: Timestamp,
     /// Where record, logs and reports lie.

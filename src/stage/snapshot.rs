@@ -182,7 +182,8 @@ pub(super) fn lasting_changes<'a>(
     let put_there = |path: &str| {
         (trusts && is_put_there(path))
             || service.files.iter().any(|file| below(path, &file.target))
-            || volumes.iter().any(|(_, at)| path == at.target)
+            // What lies below a mount point is hidden by what is mounted there.
+            || volumes.iter().any(|(_, at)| below(path, &at.target))
             || service.tmpfs.keys().any(|target| below(path, target))
     };
     changes

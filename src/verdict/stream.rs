@@ -193,6 +193,7 @@ pub(crate) fn up_to_snapshot() -> Stream {
             shape: "deploy.yaml".to_owned(),
             components: vec!["backend".to_owned(), "content".to_owned()],
             left_out: Vec::new(),
+            what_ifs_left_out: Vec::new(),
             manual: Vec::new(),
         })
         .push(EventKind::EngineFound {

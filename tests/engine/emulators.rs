@@ -36,7 +36,7 @@ fn place(test: &str, emulators: &str, tests: &str, steps: &str) -> Place {
     );
     place.write(
         "stack.yaml",
-        format!("services:\n  app:\n    image: {TOOLS}\n    command: {IDLE}\n"),
+        format!("services:\n  app:\n    image: {TOOLS}\n    command: {IDLE}\n    volumes: [\"state:/srv/state\"]\nvolumes: {{ state: }}\n"),
     );
     place.write(
         "testplan.yaml",
@@ -94,8 +94,7 @@ fn what_a_deploy_asks_for_is_answered_recorded_and_asserted_on() {
     let place = place(
         "emulated",
         EMULATORS,
-        "\
-  - name: the app trusts the authority, in every generation of it
+        "  - name: the app trusts the authority, in every generation of it
     exec: { service: app, run: \"curl -fsS 'https://api.payments.example/status?who=app'\" }
     expect: { stdout: { equals: \"up, app\" } }
   - name: one card was charged, by the bastion
@@ -215,8 +214,7 @@ fn what_is_allowed_is_told_and_a_count_that_is_wrong_fails() {
         "      tls: true\n",
         "      tls: true\n      unmatched: allow\n",
     );
-    let tests = "\
-  - name: one refund
+    let tests = "  - name: one refund
     emulator: { name: payments, received: { path: /refund, count: COUNT } }
 ";
     let step =
@@ -327,8 +325,7 @@ fn what_staging_itself_asks_for_in_vain_is_not_the_packages_fault() {
     let place = place(
         "lacking",
         EMULATORS,
-        "\
-  - name: the app asks
+        "  - name: the app asks
     exec: { service: app, run: \"curl -s -o /dev/null http://api.payments.example/rates; echo asked\" }
     expect: { stdout: asked }
 ",

@@ -205,7 +205,7 @@ fn a_slow_rollback_a_second_deploy_that_fails_and_one_that_changes_something() {
     );
 
     drop(held);
-    let (held, ran) = small(
+    let (_held, ran) = small(
         "what-if-more",
         &[("app", "", "echo more >> /srv/state/list")],
         "",
@@ -243,7 +243,7 @@ fn a_deploy_that_cannot_be_resumed_needs_a_way_back() {
     );
 
     drop(held);
-    let (held, ran) = small(
+    let (_held, ran) = small(
         "what-if-back",
         HALF_APPLIED,
         "rollback: { steps: [{ name: back, service: app, run: rm -rf /srv/state/new }] }\n",
@@ -260,7 +260,7 @@ fn a_deploy_that_cannot_be_resumed_needs_a_way_back() {
 
 #[test]
 fn a_step_is_killed_with_its_service_while_it_runs() {
-    let (held, ran) = small(
+    let (_held, ran) = small(
         "what-if-kill",
         &[("app", "", "sleep 2 && touch /srv/state/slow")],
         "",
@@ -297,7 +297,7 @@ fn an_order_that_matters_is_found_and_a_declared_one_is_told() {
 
     // Declared, it is told to be real, and judges nothing; what was declared without need is told too.
     drop(held);
-    let (held, ran) = small(
+    let (_held, ran) = small(
         "what-if-real",
         &[
             ("first", "", "touch /srv/state/first"),

@@ -22,7 +22,8 @@ impl Raw {
         let before = tcgetattr(&stdin)?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(&stdin, OptionalActions::Flush, &raw)?;
+        // What was typed ahead is for the command.
+        tcsetattr(&stdin, OptionalActions::Now, &raw)?;
         Ok(Self(before))
     }
 }
@@ -30,7 +31,7 @@ impl Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         // Whoever took the terminal away in between has no use for it.
-        let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.0);
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Drain, &self.0);
     }
 }
 

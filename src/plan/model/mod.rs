@@ -64,6 +64,9 @@ pub struct Plan {
     /// Which other ways of the deploy are tried, in listing order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub what_ifs: Vec<Asked>,
+    /// Required ones of the rehearsal that the command line leaves out. Such a run opens no gate.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub what_ifs_left_out: Vec<WhatIf>,
 }
 
 /// The services of staging.

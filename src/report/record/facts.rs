@@ -20,6 +20,9 @@ pub struct PackageFacts {
     /// Components that were not deployed, by `--only`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// Required what-ifs of the rehearsal that were not tried, by the command line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub what_ifs_left_out: Vec<String>,
 }
 
 /// The engine of a run.

@@ -41,8 +41,8 @@ pub struct Takeover {
 
 /// What a run that tries again has, once it may work in the staging.
 pub(crate) struct Taken {
-    /// Until when the staging is kept.
-    expires: Timestamp,
+    /// Until when the staging is kept already.
+    until: Timestamp,
     /// From provision: what the last deploy left, ended and not removed.
     left: Vec<Resource>,
     /// From isolate: what the deploy will work on, made and not started.
@@ -195,10 +195,14 @@ pub(super) async fn keep(run: &mut Run) -> Result<Timestamp, Bad> {
     {
         ground.note(error.to_string());
     }
-    let expires = run
-        .taken
-        .as_ref()
-        .map_or(run.order.expires, |taken| taken.expires);
+    let asked = Timestamp::now().checked_add(run.order.keep_for);
+    let asked = asked.unwrap_or(Timestamp::MAX);
+    let extends = run.order.takeover.as_ref().is_some_and(|of| of.extends);
+    let expires = match &run.taken {
+        Some(taken) if extends => taken.until.max(asked),
+        Some(taken) => taken.until,
+        None => asked,
+    };
     ground
         .engine
         .keep_run(&ground.labels, ground.names.run(), expires)
@@ -243,13 +247,8 @@ async fn preflight(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
             return Err(bad);
         }
     };
-    let expires = if takeover.extends {
-        until.max(run.order.expires)
-    } else {
-        until
-    };
     run.taken = Some(Taken {
-        expires,
+        until,
         left: Vec::new(),
         prepared: None,
         bastion: None,
@@ -260,7 +259,6 @@ async fn preflight(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
         package: package_of(run),
         given: run.order.given.clone(),
         keep: run.order.keep,
-        expires,
         ..takeover.kept.clone()
     }
     .write(&run.order.dir);

@@ -5,7 +5,6 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -77,8 +76,6 @@ pub struct KeptStaging {
     pub given: Given,
     /// Whether it is left up at the end.
     pub keep: Keep,
-    /// Until when.
-    pub expires: Timestamp,
     /// How branches are made of it.
     pub branching: Branching,
     /// `sha256:<hex>` of everything that was planned, the package apart.
@@ -282,7 +279,6 @@ async fn collect(run: &Run) -> Result<Result<KeptStaging, String>, Bad> {
         package: package.source.clone(),
         given: run.order.given.clone(),
         keep: run.order.keep,
-        expires: run.order.expires,
         branching: staging.state.branching,
         plan: digest,
         inputs,
@@ -317,6 +313,7 @@ fn digest_of(plan: &Plan) -> std::io::Result<String> {
         package: None,
         // They are tried after the snapshot.
         what_ifs: Vec::new(),
+        what_ifs_left_out: Vec::new(),
         ..plan.clone()
     };
     Ok(crate::digest::sha256(serde_json::to_vec(&rest)?))
