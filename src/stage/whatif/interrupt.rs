@@ -11,7 +11,7 @@ use crate::event::{EventKind, Stage};
 use crate::plan::model::{Action, Component, DeployPath, Moment, Step};
 use crate::stage::run::{Run, out_of_order};
 use crate::stage::suite::{run_these, tests_at};
-use crate::stage::{deploy, step};
+use crate::stage::{deploy, emulators, step};
 use crate::staging::Bastion;
 
 /// Where a deploy is killed.
@@ -129,6 +129,7 @@ async fn back(walk: &mut Walk, shared: &Shared, kill: Kill<'_>) -> Result<Told, 
 async fn killed(walk: &mut Walk, shared: &Shared, kill: Kill<'_>) -> Result<String, Wrong> {
     let package = walk.package()?;
     walk.at(Stage::Deploy);
+    emulators::begin(&walk.run).await?;
     let all = package.components.iter().flat_map(|of| &of.steps);
     let bastion = deploy::open_bastion(&mut walk.run, &package, all).await?;
     let mut said = None;
@@ -168,6 +169,9 @@ async fn killed(walk: &mut Walk, shared: &Shared, kill: Kill<'_>) -> Result<Stri
     // The admin's own session is gone with whatever it had started.
     deploy::end(&mut walk.run).await?;
     walk.run.ground()?.engine.all_made().await;
+    if let Some(bad) = emulators::judge(&walk.run, Stage::Deploy).await? {
+        return Err(bad.into());
+    }
     said.ok_or_else(|| out_of_order().into())
 }
 
@@ -229,6 +233,8 @@ async fn half_way(walk: &Walk) -> Result<String, Wrong> {
         test.retry = None;
     }
     let shown = run_these(&walk.run, Stage::Verify, &tests).await?;
+    // What half a deploy asks for is in the events; the whole one is judged.
+    emulators::judge(&walk.run, Stage::Verify).await?;
     Ok(match shown.sentence(tests.len()) {
         None if tests.is_empty() => "nothing tells whether the site was up half-way".to_owned(),
         None => "the site was up half-way".to_owned(),
