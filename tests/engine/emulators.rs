@@ -77,7 +77,7 @@ fn asked<'a>(ran: &'a Ran, wanted: &str) -> Vec<(Stage, &'a str, Exchange, &'a s
 }
 
 /// The one case of the suite that is not passed.
-fn only_bad<'a>(ran: &'a Ran, status: CaseStatus) -> &'a Case {
+fn only_bad(ran: &Ran, status: CaseStatus) -> &Case {
     let bad: Vec<&Case> = ran
         .cases()
         .map(|(_, case)| case)
