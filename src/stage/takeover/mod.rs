@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
+use tokio::task::JoinHandle;
 
 pub(super) use written::write_down;
 pub use written::{Given, KeptBastion, KeptImage, KeptStaging, Unkept};
@@ -20,7 +21,7 @@ use super::run::{Keep, Run, Snapshot, not_passed, out_of_order, passed};
 use super::snapshot::Prepared;
 use super::{Bad, deploy, fingerprint, preflight, provision, rollback, snapshot, standing};
 use crate::check::ladder::Rung;
-use crate::engine::{Engine, Resource, Stands};
+use crate::engine::{Engine, EngineError, Resource, Stands};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
 use crate::report::record::Record;
 use crate::staging::{Bastion, Blueprint};
@@ -45,6 +46,8 @@ pub(crate) struct Taken {
     until: Timestamp,
     /// From provision: what the last deploy left, ended and not removed.
     left: Vec<Resource>,
+    /// From provision: the end of it, under way.
+    ending: Option<JoinHandle<Result<(), EngineError>>>,
     /// From isolate: what the deploy will work on, made and not started.
     prepared: Option<Prepared>,
     /// From isolate: where its steps will run.
@@ -183,10 +186,15 @@ pub(super) fn keeps(run: &Run) -> Option<bool> {
 /// Marks the staging as kept, with this run's deploy in it, and lets others work in it again. Returns until when.
 pub(super) async fn keep(run: &mut Run) -> Result<Timestamp, Bad> {
     let ground = run.ground()?.clone();
-    let left = run
-        .taken
-        .as_mut()
-        .map(|taken| std::mem::take(&mut taken.left));
+    let left = match run.taken.as_mut() {
+        Some(taken) => {
+            if let Err(bad) = ended(taken).await {
+                ground.note(bad.to_string());
+            }
+            Some(std::mem::take(&mut taken.left))
+        }
+        None => None,
+    };
     // What stays of it the next try, or the sweep, removes.
     if let Err(error) = ground
         .engine
@@ -250,6 +258,7 @@ async fn preflight(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     run.taken = Some(Taken {
         until,
         left: Vec::new(),
+        ending: None,
         prepared: None,
         bastion: None,
     });
@@ -308,22 +317,41 @@ async fn provision(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     let (engine, kept) = (&ground.engine, &takeover.kept);
     // Listed before anything new is made: what is not of the snapshot is what the last deploy left.
     let left = engine.beyond(&kept.staging, &kept.remain).await?;
-    // One after the other, for the reason that `Engine::remove_container` gives.
-    let end = async {
-        for resource in &left {
-            match resource {
-                Resource::Container(name) => engine.kill_container(name).await?,
-                Resource::Network(_) | Resource::Volume(_) | Resource::Image(_) => {}
-            }
+    let containers: Vec<String> = left
+        .iter()
+        .filter_map(|resource| match resource {
+            Resource::Container(name) => Some(name.clone()),
+            Resource::Network(_) | Resource::Volume(_) | Resource::Image(_) => None,
+        })
+        .collect();
+    // It goes on beside the stages that only look, and is awaited before the first service starts. One after the other,
+    // for the reason that `Engine::remove_container` gives.
+    let killer = engine.clone();
+    let ending = tokio::spawn(async move {
+        for container in containers {
+            killer.kill_container(&container).await?;
         }
-        Ok::<(), Bad>(())
+        Ok(())
+    });
+    // To remove it takes longer, and is nobody's business before the end: it has names, a network and volumes of its own.
+    let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
+    taken.left = left;
+    taken.ending = Some(ending);
+    provision::run(run).await
+}
+
+/// Waits until nothing of the last deploy runs any more.
+async fn ended(taken: &mut Taken) -> Result<(), Bad> {
+    let Some(ending) = taken.ending.take() else {
+        return Ok(());
     };
-    // Nothing of it runs any more when this stage is over. To remove it takes longer, and is nobody's business before the
-    // end: it has names, a network and volumes of its own.
-    let (provisioned, ended) = tokio::join!(provision::run(run), end);
-    run.taken.as_mut().ok_or_else(out_of_order)?.left = left;
-    ended?;
-    provisioned
+    let killed = ending.await.map_err(|panic| {
+        Bad::new(
+            Owner::Engine,
+            format!("ending what the last deploy left broke off: {panic}"),
+        )
+    })?;
+    Ok(killed?)
 }
 
 /// How a run that tries again finds the services' images: as they were at the snapshot.
@@ -428,6 +456,7 @@ fn taken_over(run: &Run, stage: Stage, origin: &Record) {
 async fn snapshot(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
     let prepared = taken.prepared.take().ok_or_else(out_of_order)?;
+    ended(taken).await?;
     let begun = std::time::Instant::now();
     run.generation = Some(snapshot::start(run, prepared.generation, Owner::Staging).await?);
     let seconds = begun.elapsed().as_secs_f64();
