@@ -15,7 +15,14 @@ struct Rule {
     never: &'static [&'static str],
 }
 
-const PURE: &[&str] = &["plan/", "check/", "verdict.rs", "verdict/", "event.rs"];
+const PURE: &[&str] = &[
+    "plan/",
+    "check/",
+    "verdict.rs",
+    "verdict/",
+    "event.rs",
+    "event/",
+];
 
 const RULES: &[Rule] = &[
     Rule {
@@ -54,6 +61,7 @@ const RULES: &[Rule] = &[
             "verdict.rs",
             "verdict/",
             "event.rs",
+            "event/",
             "gate.rs",
         ],
         except: &[],
@@ -89,7 +97,14 @@ const RULES: &[Rule] = &[
     },
     Rule {
         says: "reports, the verdict and the gate fold events: they know no stage and no engine",
-        within: &["report/", "verdict.rs", "verdict/", "gate.rs", "event.rs"],
+        within: &[
+            "report/",
+            "verdict.rs",
+            "verdict/",
+            "gate.rs",
+            "event.rs",
+            "event/",
+        ],
         except: &[],
         never: &[
             "crate::agent",
