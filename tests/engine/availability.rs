@@ -268,23 +268,25 @@ const FILE: &str = "      - { name: colour, service: app, env: { COLOUR: very-se
       - { name: configure, service: app, files: [{ template: app.conf.j2, to: /srv/state/app.conf }] }
 ";
 
-fn configured(test: &str, declares: &str) -> Ran {
+/// The place has to be held for as long as the run's record is read.
+fn configured(test: &str, declares: &str) -> (Place, Ran) {
     let place = site(test, FILE, declares, "");
     place.write("package/app.conf.j2", "colour = very-secret-red\n");
-    place.run(&[])
+    let ran = place.run(&[]);
+    (place, ran)
 }
 
 #[test]
 fn every_changed_setting_is_declared_or_the_package_fails() {
     const NAME: &str = "every changed setting is declared";
-    let declared = configured(
+    let (_place, declared) = configured(
         "declared-settings",
         "declares: { config: [app.COLOUR, \"app:/srv/state/app.conf\"] }\n",
     );
     declared.expect_passed();
     assert_eq!(declared.case("config", NAME).status, CaseStatus::Passed);
 
-    let silent = configured("silent", "");
+    let (_place, silent) = configured("silent", "");
     silent.expect_passed();
     let case = silent.case("config", NAME);
     assert_eq!(case.status, CaseStatus::Warned);
@@ -294,7 +296,7 @@ fn every_changed_setting_is_declared_or_the_package_fails() {
     );
     assert!(!format!("{case:?}").contains("very-secret"), "{case:?}");
 
-    let hidden = configured(
+    let (_place, hidden) = configured(
         "hidden-settings",
         "declares: { config: [app.COLOUR, app.SIZE] }\n",
     );
@@ -307,7 +309,7 @@ fn every_changed_setting_is_declared_or_the_package_fails() {
     assert_eq!(case.mismatches[0].what, "app:/srv/state/app.conf");
     assert_eq!(case.mismatches[0].seen, "set");
 
-    let idle = configured(
+    let (_place, idle) = configured(
         "idle-settings",
         "declares: { config: [app.COLOUR, app.SIZE, \"app:/srv/state/app.conf\"] }\n",
     );
