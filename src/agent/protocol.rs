@@ -248,8 +248,13 @@ impl std::fmt::Debug for Identity {
 pub enum EmulatorLine {
     /// It listens; the first line.
     Listening,
-    /// It was asked by SIGUSR1 for how far it has come: everything that was answered before stands above. From 1.
-    Marked(u64),
+    /// It was asked by SIGUSR1 for how far it has come: everything that was answered before stands above.
+    Marked {
+        /// From 1.
+        mark: u64,
+        /// How much it has received so far: so many lines stand above.
+        received: u64,
+    },
     /// It received something, written before it is answered.
     Received(Box<Received>),
 }

@@ -2,6 +2,9 @@
 
 use bollard::errors::Error as Bollard;
 
+/// How it is said that something is longer than it may be.
+const TOO_LARGE: &str = "it is larger than";
+
 /// An operation of the engine that failed: what was tried, on what, what the engine said and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation}: {cause}")]
@@ -42,6 +45,16 @@ impl EngineError {
             || cause.contains("no space left on device")
             || cause.contains("hyper legacy client")
             || cause.contains("connection closed")
+    }
+
+    /// That what was read is longer than it may be.
+    pub(super) fn too_large(operation: impl Into<String>, limit: usize) -> Self {
+        Self::new(operation, format!("{TOO_LARGE} {limit} bytes"))
+    }
+
+    /// True where what was read is longer than it may be.
+    pub fn is_too_large(&self) -> bool {
+        self.status.is_none() && self.cause.starts_with(TOO_LARGE)
     }
 
     /// True where the engine said that the object does not exist.

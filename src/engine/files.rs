@@ -170,10 +170,7 @@ impl Engine {
         while let Some(chunk) = stream.next().await {
             bytes.extend_from_slice(&chunk.doing(operation)?);
             if bytes.len() > limit {
-                return Err(EngineError::new(
-                    operation(),
-                    format!("it is larger than {limit} bytes"),
-                ));
+                return Err(EngineError::too_large(operation(), limit));
             }
         }
         Ok(bytes)

@@ -175,13 +175,29 @@ fn prose(document: &mut Vec<Part>, written: Option<&str>) {
     }
 }
 
-/// `## Rollback`, `## 5. Rolling back`, `### Roll back the schema`.
+/// `## Rollback`, `## 5. Rolling back`, `### Roll back the schema`; not `## Roll backend`, nor `## Rollback point: ..`.
 fn is_about_the_way_back(heading: &str) -> bool {
     let words = heading.trim_start_matches(|c: char| !c.is_alphabetic());
     let words = words.to_lowercase();
     ["rollback", "roll back", "roll-back", "rolling back"]
         .iter()
-        .any(|start| words.starts_with(start))
+        .filter_map(|start| words.strip_prefix(start))
+        .any(|rest| {
+            let inside = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+            let next = rest.split_whitespace().next().unwrap_or_default();
+            !rest.starts_with(inside)
+                && !matches!(
+                    next.trim_end_matches(|c: char| !c.is_alphabetic()),
+                    "point" | "points"
+                )
+        })
+}
+
+/// The language of a fence, as it is compared: ```` ```Bash,linenums ```` is `bash`.
+fn language_of(info: &str) -> String {
+    let word = info.split_whitespace().next().unwrap_or_default();
+    let language = word.split([',', '{']).next().unwrap_or_default();
+    language.to_lowercase()
 }
 
 /// `<!-- rehearse:manual tell the warehouse -->`: what a person is asked to do, where nothing else can do it.
@@ -278,8 +294,8 @@ fn run(name: String, script: String, place: Place) -> StepEntry {
 
 /// `None` where the block is not a step.
 fn read_info(info: &str, place: &Place, p: &mut Problems) -> Option<Info> {
-    let language = info.split_whitespace().next().unwrap_or_default();
-    if !SHELLS.contains(&language) {
+    let language = language_of(info);
+    if !SHELLS.contains(&language.as_str()) {
         return None;
     }
     let mut read = Info {
@@ -374,4 +390,43 @@ fn add(
     step.service = info.service;
     steps.push(step);
     Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heading_is_the_way_back_by_whole_words() {
+        for (heading, is_back) in [
+            ("Rollback", true),
+            ("5. Rolling back", true),
+            ("Roll back the schema", true),
+            ("Rollback: if it fails", true),
+            ("Rollback (if it fails)", true),
+            ("Roll-back plan", true),
+            ("Roll backend", false),
+            ("Rolling backups", false),
+            ("Rollback-safe migration", false),
+            ("Rollback point: before the migration", false),
+            ("Roll the app", false),
+        ] {
+            assert_eq!(is_about_the_way_back(heading), is_back, "{heading}");
+        }
+    }
+
+    #[test]
+    fn the_language_of_a_fence_is_read_as_it_is_written_elsewhere() {
+        for (info, language) in [
+            ("bash", "bash"),
+            ("Bash name=x", "bash"),
+            ("bash,linenums", "bash"),
+            ("sh{1,3}", "sh"),
+            ("console", "console"),
+            ("{.bash}", ""),
+            ("", ""),
+        ] {
+            assert_eq!(language_of(info), language, "{info}");
+        }
+    }
 }

@@ -17,6 +17,9 @@ const SUITE: &str = "config";
 /// More of a file than this is not read.
 const FILE_LIMIT: usize = 64 * 1024 * 1024;
 
+/// In place of the digest of a file that is longer.
+const TOO_LARGE: &str = "too large";
+
 /// The settings before the deploy.
 pub(super) struct Before {
     files: BTreeSet<(String, String)>,
@@ -33,13 +36,38 @@ impl Before {
 
     /// Compares with what they are now, and reports a case where the package changes or declares any.
     pub(super) async fn judge(self, run: &Run, package: &Package, whole: bool) -> Result<(), Bad> {
+        const NAME: &str = "every changed setting is declared";
         let after = settings(run, &self.files).await?;
+        let too_large: Vec<&str> = self
+            .settings
+            .iter()
+            .chain(&after)
+            .filter(|(_, digest)| *digest == TOO_LARGE)
+            .map(|(key, _)| key.as_str())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        if !too_large.is_empty() {
+            let why = format!(
+                "{} cannot be compared: more than {} MiB",
+                too_large.join(", "),
+                FILE_LIMIT >> 20
+            );
+            let case = not_passed(Stage::Deploy, NAME, CaseStatus::Error, 0.0, why);
+            run.case(
+                Stage::Deploy,
+                Case {
+                    suite: SUITE.to_owned(),
+                    ..case
+                },
+            );
+            return Ok(());
+        }
         let changes = diff(&self.settings, &after);
         let declared = &package.declares.config;
         if changes.is_empty() && declared.is_empty() {
             return Ok(());
         }
-        const NAME: &str = "every changed setting is declared";
         let hidden = undeclared(&changes, declared);
         let idle = idle(&changes, declared);
         let figure = format!("{} settings changed, all declared", changes.len());
@@ -121,12 +149,13 @@ async fn settings(run: &Run, files: &BTreeSet<(String, String)>) -> Result<Setti
         }
         for (_, path) in files.iter().filter(|(of, _)| of == service) {
             let engine = &run.ground()?.engine;
-            let tar = match engine.download(&running.container, path, FILE_LIMIT).await {
-                Ok(tar) => tar,
+            let digest = match engine.download(&running.container, path, FILE_LIMIT).await {
+                Ok(tar) => digest_of(&tar),
                 Err(error) if error.is_not_found() => continue,
+                Err(error) if error.is_too_large() => TOO_LARGE.to_owned(),
                 Err(error) => return Err(error.into()),
             };
-            settings.insert(format!("{service}:{path}"), digest_of(&tar));
+            settings.insert(format!("{service}:{path}"), digest);
         }
     }
     Ok(settings)
@@ -143,7 +172,7 @@ fn environment(blueprint: &Blueprint) -> std::collections::BTreeMap<String, Stri
     image.chain(own).collect()
 }
 
-/// Contents, kinds and permissions of what the engine sends of a path, without times.
+/// Contents, kinds, link targets and permissions of what the engine sends of a path, without times.
 fn digest_of(tar: &[u8]) -> String {
     let mut seen = Vec::new();
     let mut archive = tar::Archive::new(tar);
@@ -156,6 +185,8 @@ fn digest_of(tar: &[u8]) -> String {
         let header = entry.header().clone();
         seen.extend_from_slice(&entry.path_bytes());
         seen.push(header.entry_type().as_byte());
+        seen.extend_from_slice(&entry.link_name_bytes().unwrap_or_default());
+        seen.push(0);
         let numbers = [
             u64::from(header.mode().unwrap_or_default()),
             header.uid().unwrap_or_default(),
@@ -165,4 +196,24 @@ fn digest_of(tar: &[u8]) -> String {
         let _ = entry.read_to_end(&mut seen);
     }
     crate::digest::sha256(&seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(to: &str) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.append_link(&mut header, "current", to).unwrap();
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_link_to_something_else_is_a_changed_setting() {
+        assert_eq!(digest_of(&link("/a")), digest_of(&link("/a")));
+        assert_ne!(digest_of(&link("/a")), digest_of(&link("/b")));
+    }
 }

@@ -43,6 +43,8 @@ const FIRST: Duration = Duration::from_secs(10);
 const LAST: Duration = Duration::from_secs(5);
 /// What is not seen for longer than this is said.
 const BLIND: Duration = Duration::from_secs(1);
+/// Between two looks nothing is promised to be seen; where a limit is declared, no more than this may lie between them.
+const UNSEEN: Duration = Duration::from_millis(300);
 
 /// How a client says that nobody serves there: then nobody holds a lock either.
 const NOBODY_SERVES: [&str; 5] = [
@@ -248,6 +250,8 @@ impl Looking {
                     if self.orders.changed().await.is_err() {
                         break;
                     }
+                    // From here on somebody serves: what is not seen is not seen.
+                    self.since();
                 }
                 Wanted::Looks => {
                     match self
@@ -476,7 +480,7 @@ fn judge(name: String, looks: &Looks, limit: Option<Duration>, steps: &Steps) ->
             ..not_passed(Stage::Deploy, name, CaseStatus::Failed, lasted, figure)
         },
         // A lock that is too long could have been held and given up meanwhile.
-        Some(limit) if looks.blind > limit.max(BLIND) => {
+        Some(limit) if looks.blind > limit.max(UNSEEN) => {
             let said = looks.why.as_deref().unwrap_or("the server did not answer");
             let why = format!("{figure}, and a longer lock may have gone unseen: {said}");
             not_passed(Stage::Deploy, name, CaseStatus::Error, lasted, why)
@@ -520,6 +524,7 @@ mod tests {
             (8, 100, Some(1_000), Passed),
             (9, 100, Some(1_000), Failed),
             (0, 2_000, Some(1_000), Error),
+            (0, 900, Some(200), Error),
             (0, 2_000, Some(3_000), Passed),
             (9, 2_000, Some(1_000), Failed),
             // Between two looks nothing is promised to be seen.

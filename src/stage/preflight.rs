@@ -15,7 +15,7 @@ use crate::backup::{BackupError, BackupFacts, Wanted, inspect as inspect_backup}
 use crate::check::ladder::Rung;
 use crate::engine::{Engine, Labels};
 use crate::event::{Artefact, Case, CaseStatus, EventKind, Mode, Owner, PathPlanned, Stage};
-use crate::plan::model::{Emulates, Method, Plan, Restore};
+use crate::plan::model::{Emulates, Method, Plan, Restore, WhatIf};
 use crate::plan::paths::paths;
 use crate::staging::{Authority, Ground};
 use crate::state::shelf;
@@ -34,6 +34,9 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             .iter()
             .map(|what_if| what_if.name().to_owned())
             .collect();
+        if package.declares.max_rollback.is_some() && run.order.mode == Mode::Rehearse {
+            unmeasured(run);
+        }
         run.recorder.emit(EventKind::ArtefactDigested(Artefact {
             role: "package".to_owned(),
             path: package.source.display().to_string(),
@@ -107,6 +110,22 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         run.backups.extend(read);
     }
     bad.map_or(Ok(()), Err)
+}
+
+/// What a package promises of its way back is held against it by a what-if alone.
+fn unmeasured(run: &Run) {
+    let mut asked = run.order.plan.what_ifs.iter();
+    if asked.any(|asked| asked.what_if == WhatIf::Rollback) {
+        return;
+    }
+    let case = not_passed(
+        Stage::Preflight,
+        "declares.max_rollback is measured",
+        CaseStatus::Warned,
+        0.0,
+        "`declares.max_rollback` is not measured: add `rollback` to `what_if`",
+    );
+    run.case(Stage::Preflight, case);
 }
 
 /// Says which what-ifs will be tried: a run that does not come to them, or not to their end, can be seen by this.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Bad;
 use super::run::{Run, out_of_order};
-use crate::engine::{MountSeen, Surroundings};
+use crate::engine::{ImageFacts, MountSeen, Surroundings};
 use crate::staging::PACKAGE_FOLDER;
 
 /// What was seen around the steps so far.
@@ -56,9 +56,9 @@ pub(super) async fn look_at(
         None => of_bastion(run)?,
         Some(service) => of_service(run, service)?,
     };
-    let of_image = image.map(|image| image.environment).unwrap_or_default();
+    let image = image.unwrap_or_default();
     let name = service.unwrap_or("bastion");
-    let found = deviations(&seen, &declared, &of_image);
+    let found = deviations(&seen, &declared, &image);
     let watched = &mut run.watched;
     watched
         .deviations
@@ -131,11 +131,22 @@ fn of_service(run: &Run, name: &str) -> Result<Declared, Bad> {
     })
 }
 
+/// The engine itself gives a container a new, empty volume wherever its image declares one and nothing else is mounted.
+fn is_anonymous(mount: &MountSeen, image: &ImageFacts) -> bool {
+    let at = |path: &str| path.trim_end_matches('/') == mount.target.trim_end_matches('/');
+    let is_unnamed =
+        mount.source.len() == 64 && mount.source.chars().all(|c| c.is_ascii_hexdigit());
+    mount.kind == "volume"
+        && mount.writable
+        && is_unnamed
+        && image.volumes.iter().any(|path| at(path))
+}
+
 /// Everything that is there and was not declared, or is not as it was. Values of variables are never told.
-fn deviations(seen: &Surroundings, declared: &Declared, of_image: &[String]) -> Vec<String> {
+fn deviations(seen: &Surroundings, declared: &Declared, image: &ImageFacts) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for mount in &seen.mounts {
-        if !declared.mounts.contains(mount) {
+        if !declared.mounts.contains(mount) && !is_anonymous(mount, image) {
             let access = if mount.writable {
                 "writable"
             } else {
@@ -157,7 +168,7 @@ fn deviations(seen: &Surroundings, declared: &Declared, of_image: &[String]) -> 
             continue;
         };
         let is_declared = declared.environment.get(name).map_or_else(
-            || of_image.contains(variable) && !declared.unset.contains(name),
+            || image.environment.contains(variable) && !declared.unset.contains(name),
             |declared| declared == value,
         );
         if !is_declared {
@@ -196,7 +207,11 @@ mod tests {
             unset: ["OLD".to_owned()].into(),
             network: "staging".to_owned(),
         };
-        let image = texts(&["PATH=/bin", "OLD=1"]);
+        let image = ImageFacts {
+            environment: texts(&["PATH=/bin", "OLD=1"]),
+            volumes: texts(&["/var/lib/data/"]),
+            ..ImageFacts::default()
+        };
         let as_declared = Surroundings {
             image: String::new(),
             mounts: vec![package(false)],
@@ -235,6 +250,20 @@ mod tests {
             let found = deviations(&seen, &declared, &image);
             assert_eq!(found.len(), 1, "{variable}");
             assert!(!found[0].contains("whoever"), "{found:?}");
+        }
+        for (source, target, found) in [
+            ("0a".repeat(32), "/var/lib/data", 0),
+            ("0a".repeat(32), "/elsewhere", 1),
+            ("somebodys".to_owned(), "/var/lib/data", 1),
+        ] {
+            let mut seen = as_declared.clone();
+            seen.mounts.push(MountSeen {
+                kind: "volume".to_owned(),
+                source,
+                target: target.to_owned(),
+                writable: true,
+            });
+            assert_eq!(deviations(&seen, &declared, &image).len(), found);
         }
         let mut seen = as_declared.clone();
         seen.mounts.push(bind);

@@ -25,10 +25,13 @@ static ASKS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// What a program says that wanted to ask and found nobody.
 static MISSES: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r"(?i)(EOFError|EOF when reading a line|end of file on (stdin|standard input)|(stdin|standard input|input device) is not a (tty|terminal)|a terminal is required|no tty present|unable to read (the )?password|inappropriate ioctl for device)",
+        r"(?i)(EOFError|EOF when reading a line|end of file on (stdin|standard input)|(stdin|standard input|input device) is not a (tty|terminal)|a terminal is required|no tty present|unable to read (the )?password)",
     )
     .ok()
 });
+
+/// What a program says that found no terminal, and may only have wanted to know its name.
+const NO_TERMINAL: &str = "inappropriate ioctl for device";
 
 /// What is known of a deploy that ended by itself.
 pub(super) struct Deploy<'a> {
@@ -136,7 +139,14 @@ fn nobody_was_asked(steps: &[Seen], watched: &Watched) -> Case {
     let asked = steps.iter().find_map(|step| {
         let last = step.lines.iter().rev().find(|line| !line.trim().is_empty());
         let asks = last.filter(|line| says(&ASKS, line));
-        let misses = || step.lines.iter().find(|line| says(&MISSES, line));
+        let may_read =
+            watched.reads.contains(&step.name) || watched.unseen.contains(&step.name);
+        let misses = || {
+            step.lines.iter().find(|line| {
+                let no_terminal = || line.to_lowercase().contains(NO_TERMINAL);
+                says(&MISSES, line) || may_read && no_terminal()
+            })
+        };
         if let Some(line) = asks.or_else(misses) {
             return Some(format!(
                 "step `{}` waits for a person: {}",
@@ -146,7 +156,7 @@ fn nobody_was_asked(steps: &[Seen], watched: &Watched) -> Case {
         }
         watched.reads.contains(&step.name).then(|| {
             format!(
-                "step `{}` reads its input, where a person would have to answer (`< /dev/null` says that nobody has to)",
+                "step `{}` reads its input, where a person would have to answer (`< /dev/null`, or `ssh -n`, says that nobody has to)",
                 step.name
             )
         })
@@ -244,19 +254,25 @@ fn nothing_outside_was_asked_for(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
 
 /// A program that knows an address asks for no name. What it called is not known, only that it looked for the way out.
 fn nothing_outside_was_called(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
+    const NAME: &str = "no step calls an address outside staging";
     let mut before = BTreeSet::new();
     let mut theirs: BTreeMap<&str, usize> = BTreeMap::new();
     let mut others = BTreeSet::new();
+    let mut either = BTreeSet::new();
     for event in deploy.events {
         let EventKind::OutsideCall { stage, caller } = &event.kind else {
             continue;
         };
         if *stage < Stage::Deploy {
             before.insert(caller.as_str());
-        } else if *stage == Stage::Deploy && !before.contains(caller.as_str()) {
+        } else if *stage == Stage::Deploy {
             let of_step =
                 caller == "bastion" || steps.iter().any(|step| step.runs && step.target == *caller);
-            if of_step {
+            if before.contains(caller.as_str()) {
+                if of_step {
+                    either.insert(caller.as_str());
+                }
+            } else if of_step {
                 *theirs.entry(caller).or_default() += 1;
             } else {
                 others.insert(caller.as_str());
@@ -270,6 +286,17 @@ fn nothing_outside_was_called(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
             n => format!("{caller} called addresses outside, at least {n} times"),
         })
         .collect();
+    if said.is_empty() && !either.is_empty() {
+        let callers: Vec<&str> = either.into_iter().collect();
+        let why = format!(
+            "{} called outside before the deploy and during it: its calls cannot be told from the step's",
+            callers.join(", ")
+        );
+        return Case {
+            suite: SUITE.to_owned(),
+            ..not_passed(Stage::Deploy, NAME, CaseStatus::Warned, 0.0, why)
+        };
+    }
     let found = match (said.is_empty(), others.is_empty()) {
         (false, _) => Err(format!("{}: nobody answered", said.join("; "))),
         (true, true) => Ok(None),
@@ -278,7 +305,7 @@ fn nothing_outside_was_called(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
             others.into_iter().collect::<Vec<_>>().join(", ")
         ))),
     };
-    case("no step calls an address outside staging", found)
+    case(NAME, found)
 }
 
 /// A package that changed ends the stage as invalid; where this case is written it was compared and is the same.
@@ -421,7 +448,15 @@ mod tests {
                 hears_calls: true,
             })
         };
+        let stty = self::events(step(
+            "bastion",
+            &["stty: 'standard input': Inappropriate ioctl for device"],
+        ));
+        let harmless = nobody_was_asked(&steps(&stty), &watched);
+        assert_eq!(harmless.status, CaseStatus::Passed);
         watched.unseen.insert("app/roll".to_owned());
+        let asks = nobody_was_asked(&steps(&stty), &watched);
+        assert_eq!(asks.status, CaseStatus::Failed);
         let told = cases_with(&watched)[0].clone();
         assert_eq!(told.status, CaseStatus::Passed);
         assert!(told.message.unwrap().contains("of 1 nobody can see"));
@@ -436,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_call_to_an_address_is_held_against_steps_like_one_for_a_name() {
-        use CaseStatus::{Failed, Passed};
+        use CaseStatus::{Failed, Passed, Warned};
         let call = |stage, caller: &str| EventKind::OutsideCall {
             stage,
             caller: caller.to_owned(),
@@ -454,6 +489,11 @@ mod tests {
             (
                 vec![call(Stage::Baseline, "web"), call(deploy, "web")],
                 "web",
+                Warned,
+            ),
+            (
+                vec![call(Stage::Baseline, "web"), call(deploy, "web")],
+                "bastion",
                 Passed,
             ),
             (vec![call(Stage::Verify, "bastion")], "bastion", Passed),

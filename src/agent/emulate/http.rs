@@ -25,13 +25,20 @@ use crate::template;
 /// Bytes of a request's body that are kept; the rest is read and forgotten.
 const KEPT: usize = 1 << 20;
 
-/// Headers that prove who somebody is: nobody needs them to judge a deploy.
-const NOT_RECORDED: [&str; 4] = [
-    "authorization",
-    "proxy-authorization",
-    "cookie",
-    "x-api-key",
+/// Headers whose values are written down. Any other may prove who somebody is, and nobody needs that to judge a deploy.
+const RECORDED: [&str; 5] = [
+    "accept",
+    "content-length",
+    "content-type",
+    "host",
+    "user-agent",
 ];
+
+/// A key of a query with one of these in it may stand before a secret.
+const SECRETIVE: [&str; 6] = ["key", "token", "secret", "sig", "pass", "auth"];
+
+/// What is written down in place of a value.
+const NOT_RECORDED: &str = "(not recorded)";
 
 /// The routes, and where requests are written down.
 pub(super) struct Site {
@@ -49,6 +56,8 @@ struct Asked {
     body: Vec<u8>,
     /// Bytes of the whole body.
     bytes: u64,
+    /// Why the body did not come to its end.
+    broken: Option<String>,
 }
 
 /// What is said to a request.
@@ -109,6 +118,8 @@ async fn converse(
     });
     let ended = http1::Builder::new()
         .timer(TokioTimer::new())
+        // Who has said all, or hangs up at once, has still asked for it.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service)
         .await;
     // Something was sent that is no request: nothing that a route could fit.
@@ -139,8 +150,11 @@ impl Site {
         kind: Exchange,
     ) -> Result<Response<Full<Bytes>>, String> {
         let under_way = self.log.under_way();
-        let asked = read(request).await?;
-        let said = self.say(&asked).await;
+        let asked = read(request).await;
+        let said = match &asked.broken {
+            Some(why) => Said::unmatched(400, why.clone()),
+            None => self.say(&asked).await,
+        };
         let (body, cut) = logged(&asked.body);
         self.log.write(Received {
             kind,
@@ -148,7 +162,7 @@ impl Site {
             host: asked.host.clone(),
             method: asked.method.clone(),
             path: asked.path.clone(),
-            query: asked.query.clone(),
+            query: recorded_query(&asked.query),
             headers: recorded(&asked.headers),
             body,
             cut: cut || asked.bytes > asked.body.len() as u64,
@@ -159,6 +173,9 @@ impl Site {
             ..Received::default()
         })?;
         drop(under_way);
+        if let Some(why) = asked.broken {
+            return Err(why);
+        }
         tokio::time::sleep(said.delay).await;
         response(said)
     }
@@ -205,8 +222,8 @@ impl Site {
     }
 }
 
-/// Reads a request to its end.
-async fn read(request: Request<Incoming>) -> Result<Asked, String> {
+/// Reads a request to its end, or as far as it comes.
+async fn read(request: Request<Incoming>) -> Asked {
     let (head, mut incoming) = request.into_parts();
     let host = head
         .uri
@@ -222,16 +239,23 @@ async fn read(request: Request<Incoming>) -> Result<Asked, String> {
         headers: head.headers,
         body: Vec::new(),
         bytes: 0,
+        broken: None,
     };
     while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(|error| format!("the body broke off: {error}"))?;
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                asked.broken = Some(format!("the body broke off: {error}"));
+                break;
+            }
+        };
         if let Some(chunk) = frame.data_ref() {
             let most = KEPT.saturating_sub(asked.body.len()).min(chunk.len());
             asked.body.extend_from_slice(&chunk[..most]);
             asked.bytes += chunk.len() as u64;
         }
     }
-    Ok(asked)
+    asked
 }
 
 /// What a template sees.
@@ -271,10 +295,10 @@ fn recorded(headers: &HeaderMap) -> Vec<(String, String)> {
     let mut most = 4 * LOGGED_WORD;
     let mut recorded = Vec::new();
     for (name, value) in headers {
-        let value = if NOT_RECORDED.contains(&name.as_str()) {
-            "(not recorded)".to_owned()
-        } else {
+        let value = if RECORDED.contains(&name.as_str()) {
             word(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        } else {
+            NOT_RECORDED.to_owned()
         };
         let Some(left) = most.checked_sub(name.as_str().len() + value.len()) else {
             break;
@@ -283,6 +307,21 @@ fn recorded(headers: &HeaderMap) -> Vec<(String, String)> {
         recorded.push((name.as_str().to_owned(), value));
     }
     recorded
+}
+
+/// A query as it is written down.
+fn recorded_query(query: &str) -> String {
+    let recorded = |pair: &str| match pair.split_once('=') {
+        Some((key, _)) if is_secretive(key) => format!("{key}={NOT_RECORDED}"),
+        Some(_) | None => pair.to_owned(),
+    };
+    query.split('&').map(recorded).collect::<Vec<_>>().join("&")
+}
+
+/// Whether a secret may stand behind this key. One that is written with `%` is read by nobody here, so it may.
+fn is_secretive(key: &str) -> bool {
+    let key = key.to_lowercase();
+    key.contains('%') || SECRETIVE.iter().any(|word| key.contains(word))
 }
 
 fn response(said: Said) -> Result<Response<Full<Bytes>>, String> {
@@ -300,7 +339,7 @@ fn response(said: Said) -> Result<Response<Full<Bytes>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::sync::watch;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     fn route(method: Option<&str>, path: &str, body: RouteBody) -> Route {
         Route {
@@ -338,10 +377,7 @@ mod tests {
             ),
             route(None, "/gone", RouteBody::File("/nothing/here".into())),
         ];
-        let log = Log {
-            under_way: watch::Sender::new(0),
-        };
-        Site::new(routes, log)
+        Site::new(routes, Log::new())
     }
 
     fn asked(method: &str, path: &str, body: &str) -> Asked {
@@ -349,6 +385,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-who", HeaderValue::from_static("anna"));
         headers.insert("authorization", HeaderValue::from_static("Bearer x"));
+        headers.insert("content-type", HeaderValue::from_static("text/plain"));
         Asked {
             method: method.to_owned(),
             host: "api.example".to_owned(),
@@ -357,6 +394,40 @@ mod tests {
             headers,
             body: body.as_bytes().to_vec(),
             bytes: body.len() as u64,
+            broken: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_has_still_asked() {
+        for (length, hangs_up, answer) in [
+            (11, false, Some("HTTP/1.1 201")),
+            // Nobody is left who would read an answer.
+            (11, true, None),
+            // The body breaks off.
+            (20, false, None),
+        ] {
+            let site = Arc::new(site());
+            let (mut theirs, ours) = tokio::io::duplex(4096);
+            let request = format!(
+                "POST /charge HTTP/1.1\r\nhost: x\r\nx-who: anna\r\ncontent-length: {length}\r\n\r\n{{\"id\": \"x\"}}"
+            );
+            theirs.write_all(request.as_bytes()).await.unwrap();
+            theirs.shutdown().await.unwrap();
+            let asker = "10.0.0.1".to_owned();
+            let serving = converse(Arc::clone(&site), ours, asker, Exchange::Http);
+            let mut said = String::new();
+            if hangs_up {
+                drop(theirs);
+                serving.await;
+            } else {
+                let (_, read) = tokio::join!(serving, theirs.read_to_string(&mut said));
+                read.unwrap();
+            }
+            assert_eq!(*site.log.received.lock().unwrap(), 1, "{length} {hangs_up}");
+            if let Some(answer) = answer {
+                assert!(said.starts_with(answer), "{said}");
+            }
         }
     }
 
@@ -401,10 +472,22 @@ mod tests {
         assert_eq!(
             recorded(&asked.headers),
             [
-                ("x-who".to_owned(), "anna".to_owned()),
-                ("authorization".to_owned(), "(not recorded)".to_owned())
+                ("x-who".to_owned(), "(not recorded)".to_owned()),
+                ("authorization".to_owned(), "(not recorded)".to_owned()),
+                ("content-type".to_owned(), "text/plain".to_owned()),
             ]
         );
+        for (query, written) in [
+            ("", ""),
+            ("q=a+b&r", "q=a+b&r"),
+            (
+                "q=1&API_Key=x&X-Signature=y",
+                "q=1&API_Key=(not recorded)&X-Signature=(not recorded)",
+            ),
+            ("tok%65n=x", "tok%65n=(not recorded)"),
+        ] {
+            assert_eq!(recorded_query(query), written);
+        }
         assert_eq!(word("x".repeat(2000)), "(2000 bytes)");
     }
 }

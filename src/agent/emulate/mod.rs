@@ -10,7 +10,7 @@ mod tls;
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -42,6 +42,8 @@ const LINE: usize = 60_000;
 #[derive(Clone)]
 struct Log {
     under_way: watch::Sender<usize>,
+    /// How much was received. Whoever writes a line holds it, so that a mark counts the lines above it and no other.
+    received: Arc<Mutex<u64>>,
 }
 
 /// Something is under way for as long as this lives.
@@ -54,6 +56,23 @@ impl Drop for UnderWay {
 }
 
 impl Log {
+    /// Of an emulator that has received nothing.
+    fn new() -> Self {
+        Self {
+            under_way: watch::Sender::new(0),
+            received: Arc::default(),
+        }
+    }
+
+    /// Writes a mark.
+    fn mark(&self, mark: u64) -> Result<(), String> {
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        lines::print(&EmulatorLine::Marked {
+            mark,
+            received: *received,
+        })
+    }
+
     /// Holds back marks.
     fn under_way(&self) -> UnderWay {
         self.under_way.send_modify(|n| *n += 1);
@@ -72,6 +91,9 @@ impl Log {
             received.body = String::new();
             received.headers = Vec::new();
         }
+        let mut so_far = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        // It counts also where it cannot be written: that it is missing has to be noticed.
+        *so_far += 1;
         lines::print(&EmulatorLine::Received(Box::new(received)))
     }
 }
@@ -101,9 +123,7 @@ pub(super) async fn emulate(config: &Path) -> Result<(), String> {
         .map_err(|error| format!("cannot understand `{}`: {error}", config.display()))?;
     let mut asked = signal(SignalKind::user_defined1())
         .map_err(|error| format!("cannot listen for signals: {error}"))?;
-    let log = Log {
-        under_way: watch::Sender::new(0),
-    };
+    let log = Log::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     match emulation {
         Emulation::Http {
@@ -170,7 +190,7 @@ pub(super) async fn emulate(config: &Path) -> Result<(), String> {
         )
         .await;
         marks += 1;
-        lines::print(&EmulatorLine::Marked(marks))?;
+        log.mark(marks)?;
     }
 }
 

@@ -254,15 +254,12 @@ async fn message(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::sync::watch;
 
     async fn talked(lines: &str) -> String {
         let office = Office::new(
             "smtp.example.com".to_owned(),
             vec!["*@staging.example".to_owned()],
-            Log {
-                under_way: watch::Sender::new(0),
-            },
+            Log::new(),
         );
         let mut said = Vec::new();
         office
@@ -330,9 +327,7 @@ mod tests {
                 "*@staging.example".to_owned(),
                 "boss@example.com".to_owned(),
             ],
-            Log {
-                under_way: watch::Sender::new(0),
-            },
+            Log::new(),
         );
         for (address, wanted) in [
             ("Anna@Staging.Example", true),

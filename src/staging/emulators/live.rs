@@ -32,6 +32,9 @@ const TOLD: usize = 1000;
 /// So many requests to one emulator are remembered with headers and body.
 const WHOLE: usize = 10_000;
 
+/// So many requests to one emulator are remembered at all. A run that is asked for more cannot judge them.
+const REMEMBERED: usize = 200_000;
+
 /// One emulator at work.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -50,6 +53,10 @@ pub(super) struct Heard {
     listening: bool,
     marks: u64,
     received: Vec<Received>,
+    /// How many requests were read.
+    read: u64,
+    /// How many requests stood in no line above the last mark, though the emulator received them.
+    missing: u64,
     /// Nothing more will be read.
     over: bool,
 }
@@ -164,7 +171,7 @@ impl Live {
         )
         .await;
         match marked {
-            Ok(Ok(heard)) if heard.marks > before => Ok(()),
+            Ok(Ok(heard)) if heard.marks > before => heard.is_whole().map_err(|why| deaf(&why)),
             Ok(_) => Err(deaf("has ended")),
             Err(_) => Err(deaf(&format!("said nothing for {} s", HEARING.as_secs()))),
         }
@@ -192,6 +199,30 @@ impl Live {
     }
 }
 
+impl Heard {
+    /// Whether everything that was received up to the last mark is here.
+    fn is_whole(&self) -> Result<(), String> {
+        if self.missing > 0 {
+            return Err(format!(
+                "received {} requests that its log does not have",
+                self.missing
+            ));
+        }
+        if self.read > self.received.len() as u64 {
+            return Err(format!(
+                "received {} requests, more than the {REMEMBERED} that a run can judge",
+                self.read
+            ));
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, mark: u64, received: u64) {
+        self.marks = mark;
+        self.missing = received.abs_diff(self.read);
+    }
+}
+
 /// Reads an emulator's log to its end; each request becomes an event.
 async fn follow(ground: Ground, emulator: String, container: String, heard: watch::Sender<Heard>) {
     let lines = ground.engine.follow_stdout(&container);
@@ -202,7 +233,9 @@ async fn follow(ground: Ground, emulator: String, container: String, heard: watc
         };
         match line {
             EmulatorLine::Listening => heard.send_modify(|heard| heard.listening = true),
-            EmulatorLine::Marked(mark) => heard.send_modify(|heard| heard.marks = mark),
+            EmulatorLine::Marked { mark, received } => {
+                heard.send_modify(|heard| heard.mark(mark, received));
+            }
             EmulatorLine::Received(received) => {
                 let mut received = *received;
                 let so_far = heard.borrow().received.len();
@@ -219,9 +252,40 @@ async fn follow(ground: Ground, emulator: String, container: String, heard: watc
                     received.body = String::new();
                     received.headers = Vec::new();
                 }
-                heard.send_modify(|heard| heard.received.push(received));
+                heard.send_modify(|heard| {
+                    heard.read += 1;
+                    if so_far < REMEMBERED {
+                        heard.received.push(received);
+                    }
+                });
             }
         }
     }
     heard.send_modify(|heard| heard.over = true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_missing_and_one_too_many_to_keep_are_noticed() {
+        let mut heard = Heard {
+            received: vec![Received::default()],
+            read: 1,
+            ..Heard::default()
+        };
+        heard.mark(1, 1);
+        assert_eq!(heard.is_whole(), Ok(()));
+        heard.mark(2, 2);
+        assert!(
+            heard
+                .is_whole()
+                .unwrap_err()
+                .contains("received 1 requests")
+        );
+        heard.read = 2;
+        heard.mark(3, 2);
+        assert!(heard.is_whole().unwrap_err().contains("more than"));
+    }
 }
