@@ -39,9 +39,15 @@ pub(super) fn of_dump(lines: &[String]) -> BTreeSet<String> {
     found
 }
 
-/// The names in a statement, without `public.`, and without the types of a function's arguments.
+/// The names that a statement is about, without `public.`: not who may or owns, and not what is said of it, which could
+/// have the name of a table too.
 fn words(statement: &str) -> Vec<&str> {
-    statement
+    let about = [" TO ", " FROM ", " IS ", " OWNER TO "]
+        .into_iter()
+        .filter_map(|word| statement.find(word))
+        .min()
+        .unwrap_or(statement.len());
+    statement[..about]
         .split(|c: char| c.is_whitespace() || "(),;".contains(c))
         .filter(|word| !word.is_empty())
         .map(|word| word.strip_prefix("public.").unwrap_or(word))
@@ -137,6 +143,7 @@ GRANT SELECT ON TABLE public.orders TO reader;";
             Fate::Changed
         ));
         assert!(!about(owner, "table", "aud", Some("aud"), Fate::Added));
+        assert!(!about(owner, "table", "site", Some("site"), Fate::Added));
         let function = "ALTER FUNCTION public.total(x numeric) OWNER TO site;";
         assert!(about(
             function,
