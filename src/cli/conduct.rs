@@ -21,6 +21,7 @@ use crate::mask::{Mask, SHORTEST};
 use crate::notify::deliver::Receiver;
 use crate::package::{OpenLimits, OpenedPackage};
 use crate::plan::model::{Asked as AskedPath, Plan, Secret, WhatIf};
+use crate::plan::paths::paths;
 use crate::plan::{PackageFacts, resolve, subset};
 use crate::report::files::RunFolder;
 use crate::report::jsonl::JsonLines;
@@ -118,6 +119,7 @@ pub(super) fn prepare(asked: &Asked<'_>) -> Result<Prepared, ExitCode> {
             ExitCode::from(USAGE)
         })?;
     }
+    let fewer_orders = fewer_orders(&plan, asked.trying.most_orders);
     if let Some(wanted) = &asked.what_if {
         let chosen = chosen(wanted, &plan.what_ifs);
         plan.what_ifs_left_out = plan
@@ -127,6 +129,10 @@ pub(super) fn prepare(asked: &Asked<'_>) -> Result<Prepared, ExitCode> {
             .map(|asked| asked.what_if)
             .collect();
         plan.what_ifs = chosen;
+    }
+    let tries_orders = plan.what_ifs.iter().any(|of| of.what_if == WhatIf::Order);
+    if fewer_orders && tries_orders {
+        plan.what_ifs_left_out.push(WhatIf::Order);
     }
     if mode == Mode::Rehearse && !looks_at_the_deploy(&plan) {
         say::error(
@@ -151,6 +157,14 @@ pub(super) fn prepare(asked: &Asked<'_>) -> Result<Prepared, ExitCode> {
             .collect(),
         opened,
     })
+}
+
+/// True where orders that are required are not tried because fewer were asked for than a run tries by default.
+fn fewer_orders(plan: &Plan, most: usize) -> bool {
+    let required = |asked: &AskedPath| asked.what_if == WhatIf::Order && !asked.advisory;
+    let orders: Vec<AskedPath> = plan.what_ifs.iter().copied().filter(required).collect();
+    let left_out = |package| paths(package, &orders, most, 0).orders_left_out > 0;
+    most < Trying::default().most_orders && plan.package.as_ref().is_some_and(left_out)
 }
 
 /// The what-ifs of the command line. What the rehearsal says of one of them still counts.

@@ -62,8 +62,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     pub jobs: Option<u8>,
     /// The most orders of the components that the what-if `order` tries
-    #[arg(long, value_name = "N", default_value_t = 12)]
-    pub max_orders: usize,
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub max_orders: u16,
     /// Sample the same orders as a run that told this seed [default: by the package's digest]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -184,7 +184,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         what_if: chosen(arguments.no_what_if, &arguments.what_if),
         trying: Trying {
             jobs: arguments.jobs.map_or(Trying::default().jobs, usize::from),
-            most_orders: arguments.max_orders,
+            most_orders: arguments.max_orders.into(),
             seed: arguments.seed,
         },
         takeover: None,

@@ -121,10 +121,22 @@ impl Engine {
         run: &str,
         part: &str,
     ) -> Result<Vec<Resource>, EngineError> {
+        self.resources_of_parts(run, |label| label == part).await
+    }
+
+    /// What the parts of a run have whose names are wanted, in the order of removal.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
+    pub async fn resources_of_parts(
+        &self,
+        run: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Resource>, EngineError> {
         let of_run = self.labelled(&format!("{RUN}={run}")).await?;
         let mut found: Vec<Resource> = of_run
             .into_iter()
-            .filter(|(_, labels)| labels.get(PART).is_some_and(|label| label == part))
+            .filter(|(_, labels)| labels.get(PART).is_some_and(|label| wanted(label)))
             .map(|(resource, _)| resource)
             .collect();
         found.sort();

@@ -84,7 +84,13 @@ pub(super) async fn end(run: &mut Run) -> Result<(), Bad> {
         run.ground()?.engine.kill_container(&container).await?;
     }
     if let Some(bastion) = run.bastion.take() {
-        run.ground()?.engine.remove_container(&bastion).await?;
+        let engine = &run.ground()?.engine;
+        if run.on_path {
+            // An admin's machine keeps its files. With the kill all that steps started there is gone.
+            engine.kill_container(&bastion).await?;
+        } else {
+            engine.remove_container(&bastion).await?;
+        }
     }
     Ok(())
 }
@@ -120,7 +126,8 @@ pub(super) fn needs_bastion<'a>(mut steps: impl Iterator<Item = &'a Step>) -> bo
     steps.any(|step| matches!(step.action, Action::Run { service: None, .. }))
 }
 
-/// A bastion, where one of these steps needs one: the one that a retry has opened already, else a new one.
+/// A bastion, where one of these steps needs one: the one that a retry has opened already, on a path the one that was there
+/// before, else a new one.
 pub(super) async fn open_bastion<'a>(
     run: &mut Run,
     package: &Package,
@@ -132,6 +139,11 @@ pub(super) async fn open_bastion<'a>(
     run.bastion = Some(run.ground()?.names.of(Bastion::NAME));
     if let Some(opened) = run.taken.as_mut().and_then(|taken| taken.bastion.take()) {
         return Ok(Some(opened));
+    }
+    if run.on_path
+        && let Some(again) = Bastion::again(run.ground()?).await?
+    {
+        return Ok(Some(again));
     }
     bastion(run, package).await
 }
@@ -167,6 +179,10 @@ async fn components(
             continue;
         }
         bad = steps(run, component, bastion).await?;
+        // On a path nothing may change but by the package, and to ask a site may move what it counts.
+        if run.on_path {
+            continue;
+        }
         // Evidence for the reader: after which component did something stop working?
         for name in first_failures(run, &watched).await? {
             run.first_broken_by

@@ -206,6 +206,8 @@ pub struct Run {
     pub snapshot: Option<Arc<Snapshot>>,
     /// From preflight: the paths of the what-ifs, where any are asked for.
     pub(crate) paths: Option<Paths>,
+    /// Set on a path of a what-if: there an admin's machine outlives what ran on it.
+    pub(crate) on_path: bool,
     /// From deploy: the bastion's container, for as long as it is there.
     pub bastion: Option<String>,
     /// From deploy: the container in which a step of the package is running a command. It is still set where the
@@ -243,6 +245,7 @@ impl Run {
             baseline_seen: BaselineSeen::new(),
             snapshot: None,
             paths: None,
+            on_path: false,
             bastion: None,
             working_in: None,
             watched: Watched::new(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::run::{Keep, Run};
-use super::{Bad, takeover};
+use super::{Bad, takeover, whatif};
 use crate::engine::EngineError;
 use crate::event::{EventKind, Owner};
 use crate::staging::{Generation, Ground};
@@ -112,6 +112,10 @@ async fn leave_up(run: &mut Run) -> Result<(), Bad> {
         }
         (None, current) => current,
     };
+    // Paths that were broken off have left what nobody looks at.
+    if let Err(bad) = whatif::clear(run).await {
+        ground.note(bad.to_string());
+    }
     let expires = takeover::keep(run).await?;
     let containers: BTreeMap<String, String> = kept
         .iter()

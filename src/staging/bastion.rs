@@ -107,6 +107,24 @@ impl Bastion {
         }];
         engine.create_container(&spec, &ground.labels).await?;
         ground.put_trust(Self::NAME, &container).await?;
+        Self::started(ground, container).await
+    }
+
+    /// Starts the bastion that was killed, with the files that it had; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn again(ground: &Ground) -> Result<Option<Self>, EngineError> {
+        let container = ground.names.of(Self::NAME);
+        match ground.engine.container_state(&container).await {
+            Ok(_) => Self::started(ground, container).await.map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn started(ground: &Ground, container: String) -> Result<Self, EngineError> {
+        let engine = &ground.engine;
         engine.start_container(&container).await?;
         let state = engine.container_state(&container).await?;
         if !state.running {

@@ -203,7 +203,7 @@ pub(super) fn orders(graph: &Graph<'_>, most: usize, seed: u64) -> Orders {
         Some(_) | None => {
             let mut rng = fastrand::Rng::with_seed(seed);
             // There are thousands, so a new one is found nearly every time.
-            for _ in 0..room * 20 {
+            for _ in 0..room.saturating_mul(20) {
                 if allowed.len() + forbidden.len() >= most {
                     break;
                 }

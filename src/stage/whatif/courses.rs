@@ -99,8 +99,8 @@ pub(super) async fn led_back(
     took: Duration,
 ) -> Result<Told, Wrong> {
     let package = walk.package()?;
-    let after = state::read(walk).await?;
-    let found = differences(walk, before, &before.state, &after).await?;
+    let mut after = state::read(walk).await?;
+    let found = differences(walk, before, &before.state, &mut after).await?;
     let excused = compare::excuse(found, &package.rollback_leaves);
     let seconds = took.as_secs_f64();
     if let Some(first) = excused.left.first() {
@@ -144,7 +144,7 @@ async fn differences(
     walk: &Walk,
     reference: &state::Reference,
     before: &state::State,
-    after: &state::State,
+    after: &mut state::State,
 ) -> Result<Vec<compare::Difference>, Wrong> {
     let mut found = compare::parts(reference, before, after);
     found.extend(state::differing_files(walk, reference, before, after).await?);
@@ -158,8 +158,11 @@ async fn rerun(walk: &mut Walk, shared: &Shared) -> Result<Told, Wrong> {
     walk.deploy()
         .await
         .map_err(|wrong| wrong.after("the second deploy: "))?;
-    let second = state::read(walk).await?;
-    let found = compare::excuse(differences(walk, before, &first, &second).await?, &[]).left;
+    let mut second = state::read(walk).await?;
+    second
+        .not_compared
+        .extend(first.not_compared.iter().cloned());
+    let found = compare::excuse(differences(walk, before, &first, &mut second).await?, &[]).left;
     if let Some(difference) = found.first() {
         let more = match found.len() - 1 {
             0 => String::new(),

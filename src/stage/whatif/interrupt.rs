@@ -8,7 +8,7 @@ use super::wrong::{Failed, Told, Wrong};
 use super::{Shared, state};
 use crate::check::model::When;
 use crate::event::{EventKind, Stage};
-use crate::plan::model::{Action, Component, DeployPath, Moment, Step};
+use crate::plan::model::{Action, Component, DeployPath, Moment, Override, Step};
 use crate::stage::run::{Run, out_of_order};
 use crate::stage::suite::{run_these, tests_at};
 use crate::stage::{deploy, emulators, step};
@@ -206,6 +206,23 @@ async fn during(
         return Ok(format!(
             "it ended after {seconds:.1} s, before it could be killed, and was killed after that"
         ));
+    }
+    // The engine would go on with what it was told, and stop the service under the next deploy.
+    let service = match &step.action {
+        Action::Image { service, .. }
+        | Action::Env { service, .. }
+        | Action::Restart { service }
+        | Action::Override(Override { service, .. }) => Some(service),
+        Action::Run { .. } | Action::Copy { .. } | Action::Files { .. } | Action::Wait { .. } => {
+            None
+        }
+    };
+    if let Some(service) = service {
+        let services = &walk.run.generation()?.services;
+        walk.run.working_in = services
+            .iter()
+            .find(|running| running.blueprint.service.name == *service)
+            .map(|running| running.container.clone());
     }
     let what = match &step.action {
         Action::Run { service: None, .. } => "with the bastion",

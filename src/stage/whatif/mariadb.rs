@@ -113,9 +113,8 @@ async fn server(
             return Err(cannot(&format!("`{line}` is no table")));
         };
         if bytes.parse::<u64>().is_ok_and(|bytes| bytes > READ) {
-            not_compared.insert(format!(
-                "the content of table {database}.{table} of {service} (more than 256 MiB)"
-            ));
+            let table = format!("{database}.{table}");
+            not_compared.insert(super::compare::unread(service, &table));
             continue;
         }
         let name = format!("{}.{}", quoted(database), quoted(table));

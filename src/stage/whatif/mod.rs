@@ -2,6 +2,7 @@
 
 mod compare;
 mod courses;
+mod grants;
 mod interrupt;
 mod mariadb;
 mod state;
@@ -19,7 +20,7 @@ use self::wrong::{Told, Wrong};
 use super::run::{Run, not_passed, out_of_order, passed};
 use super::{Bad, deploy};
 use crate::event::{Case, CaseStatus, EventKind, Owner, PathOutcome, Stage};
-use crate::plan::model::DeployPath;
+use crate::plan::model::{Course, DeployPath};
 
 /// What all paths of a run share.
 pub(super) struct Shared {
@@ -38,14 +39,24 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         took: took(run),
     };
     let main: &Run = run;
-    let walks = paths.iter().enumerate().map(|(index, path)| {
+    // Of the package's own rollback the time is told and judged: nothing else is walked beside it.
+    let (alone, beside): (Vec<_>, Vec<_>) = paths
+        .iter()
+        .enumerate()
+        .partition(|(_, path)| path.course == Course::Rollback);
+    let mut ended: Vec<(usize, PathOutcome, Option<String>)> = Vec::new();
+    for (index, path) in alone {
+        ended.push(tried(main, &shared, index + 1, path).await);
+    }
+    let walks = beside.into_iter().map(|(index, path)| {
         let shared = &shared;
         async move { tried(main, shared, index + 1, path).await }
     });
-    let ended: Vec<(usize, PathOutcome, Option<String>)> = futures_util::stream::iter(walks)
+    let others: Vec<_> = futures_util::stream::iter(walks)
         .buffer_unordered(run.order.trying.jobs.max(1))
         .collect()
         .await;
+    ended.extend(others);
     // Their package is the one that was judged: it was read from this machine again for each path.
     deploy::unchanged(run, "after").await?;
     judged(&paths, ended)
@@ -75,6 +86,16 @@ fn judged(
         ));
     }
     Ok(())
+}
+
+/// Removes what paths that were broken off have left.
+pub(super) async fn clear(run: &Run) -> Result<(), Bad> {
+    let ground = run.ground()?;
+    let engine = &ground.engine;
+    let made = engine
+        .resources_of_parts(ground.labels.run(), walk::is_part)
+        .await?;
+    Ok(engine.remove_resources(made).await?)
 }
 
 /// Says of every path that it was not tried.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::compare::{self, ABSENT, Difference};
 use super::walk::Walk;
 use super::wrong::Wrong;
-use super::{Shared, mariadb};
+use super::{Shared, grants, mariadb};
 use crate::engine::{Attach, Engine, EngineError};
 use crate::event::Owner;
 use crate::plan::model::Family;
@@ -51,6 +51,8 @@ pub(super) struct State {
     pub parts: BTreeMap<String, String>,
     /// The objects of each database.
     pub schemas: Schemas,
+    /// Who owns what and who may do what, and the comments, of each restored PostgreSQL database, as `pg_dump` writes it.
+    pub grants: BTreeMap<String, BTreeSet<String>>,
     /// By service: the files that its container has of its own, by path.
     pub files: BTreeMap<String, BTreeMap<String, String>>,
     /// How its services are made.
@@ -110,6 +112,11 @@ pub(super) async fn reference<'s>(walk: &Walk, shared: &'s Shared) -> Result<&'s
         let mut again = State::default();
         databases(&walk.run, &mut again).await?;
         // What the second look or the snapshot saw differently changed although nothing was done.
+        let grants = state
+            .grants
+            .iter()
+            .filter(|(database, all)| again.grants.get(*database) != Some(*all))
+            .map(|(database, _)| format!("grants of {database}"));
         let restless = state
             .parts
             .iter()
@@ -126,6 +133,7 @@ pub(super) async fn reference<'s>(walk: &Walk, shared: &'s Shared) -> Result<&'s
                     .any(|other| other != *value)
             })
             .map(|(name, _)| name.clone())
+            .chain(grants)
             .collect();
         Ok::<_, Bad>(Reference { state, restless })
     });
@@ -221,13 +229,20 @@ async fn databases(run: &Run, state: &mut State) -> Result<(), Bad> {
                 ));
             };
             if content == "large" {
-                let large = format!("the content of table {table} of {name} (more than 256 MiB)");
-                state.not_compared.insert(large);
+                state.not_compared.insert(compare::unread(&name, table));
             } else {
                 let part = format!("content of {name} {table}");
                 state.parts.insert(part, content.to_owned());
             }
         }
+    }
+    let dump = |user: &str, database: &str| {
+        ["pg_dump", "-w", "-U", user, "-d", database, "--schema-only"]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    for (name, lines) in ask_all(run, generation, "the grants", dump).await? {
+        state.grants.insert(name, grants::of_dump(&lines));
     }
     let (parts, not_compared) = mariadb::read(run).await?;
     state.parts.extend(parts);
@@ -235,7 +250,7 @@ async fn databases(run: &Run, state: &mut State) -> Result<(), Bad> {
     Ok(())
 }
 
-/// The image and the variables of each service.
+/// The image, the command and the variables of each service.
 async fn made(engine: &Engine, state: &mut State) -> Result<(), Bad> {
     let mut parts = BTreeMap::new();
     for blueprint in &state.blueprints {
@@ -243,6 +258,9 @@ async fn made(engine: &Engine, state: &mut State) -> Result<(), Bad> {
         let image = engine.image(&blueprint.image).await?;
         let id = image.map_or_else(|| blueprint.image.clone(), |facts| facts.id);
         parts.insert(format!("image of {}", service.name), id);
+        let started_by = format!("{:?}", (&service.entrypoint, &service.command));
+        let command = format!("command of {}", service.name);
+        parts.insert(command, crate::digest::sha256(started_by));
         for (variable, value) in &service.environment {
             let name = format!("variable {variable} of {}", service.name);
             parts.insert(name, crate::digest::sha256(value));
@@ -364,12 +382,12 @@ fn digest_of(tar: &[u8]) -> String {
 }
 
 /// The files that are not the same in both states. A path that only one of them changed is in the other as its image, or the
-/// stack, has it.
+/// stack, has it. What a service writes by itself is told in `after` as not compared.
 pub(super) async fn differing_files(
     walk: &Walk,
     reference: &Reference,
     before: &State,
-    after: &State,
+    after: &mut State,
 ) -> Result<Vec<Difference>, Wrong> {
     let mut found = Vec::new();
     let snapshot = walk.run.snapshot.as_ref().ok_or_else(out_of_order)?;
@@ -396,6 +414,21 @@ pub(super) async fn differing_files(
                 && (written.is_some_and(|paths| paths.contains(path))
                     || alone.is_some_and(|paths| paths.contains_key(path)))
         };
+        let paths: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+        let differ: Vec<&String> = paths
+            .into_iter()
+            .filter(|path| own(path) && was.get(*path) != is.get(*path))
+            .collect();
+        if let [first, more @ ..] = differ.as_slice() {
+            let others = match more.len() {
+                0 => String::new(),
+                1 => " and 1 more file".to_owned(),
+                n => format!(" and {n} more files"),
+            };
+            after.not_compared.insert(format!(
+                "file {first}{others} of {service} (the service writes there itself)"
+            ));
+        }
         was.retain(|path, _| !own(path));
         is.retain(|path, _| !own(path));
         let missing: BTreeSet<String> = was

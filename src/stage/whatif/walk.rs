@@ -53,6 +53,15 @@ pub(super) fn parts(number: usize) -> [String; 2] {
     [format!("p{number}"), format!("p{number}b")]
 }
 
+/// True for the name of a part that a path makes.
+pub(super) fn is_part(name: &str) -> bool {
+    name.strip_prefix('p')
+        .map(|rest| rest.strip_suffix('b').unwrap_or(rest))
+        .is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
+        })
+}
+
 /// Removes all that one part of a path made.
 pub(super) async fn clear(main: &Run, part: &str) -> Result<(), Bad> {
     let ground = main.ground()?;
@@ -82,6 +91,7 @@ impl Walk {
             StagingNetwork::open(&ground, &staging.agent_image, main.order.without_isolation)
                 .await?;
         let mut run = Run::new(main.order.on_path(plan), recorder);
+        run.on_path = true;
         run.ground = Some(ground.clone());
         run.baseline_seen.clone_from(&main.baseline_seen);
         run.snapshot = Some(Arc::clone(snapshot));
@@ -301,6 +311,9 @@ impl Walk {
         }
         let took = begun.elapsed();
         deploy::end(&mut self.run).await?;
+        if let Some(bad) = emulators::judge(&self.run, Stage::Deploy).await? {
+            return Err(Wrong::from(bad).after("during the package's own rollback "));
+        }
         match package.declares.max_rollback {
             Some(most) if took > most => Err(Wrong::failed(format!(
                 "the package's own rollback took {:.1} s, more than declares.max_rollback ({:.1} s)",
