@@ -268,7 +268,7 @@ const FILE: &str = "      - { name: colour, service: app, env: { COLOUR: very-se
       - { name: configure, service: app, files: [{ template: app.conf.j2, to: /srv/state/app.conf }] }
 ";
 
-/// The place has to be held for as long as the run's record is read.
+/// The place, which has a turn on the engine, has to be held for as long as the run's record is read, and no longer.
 fn configured(test: &str, declares: &str) -> (Place, Ran) {
     let place = site(test, FILE, declares, "");
     place.write("package/app.conf.j2", "colour = very-secret-red\n");
@@ -279,14 +279,15 @@ fn configured(test: &str, declares: &str) -> (Place, Ran) {
 #[test]
 fn every_changed_setting_is_declared_or_the_package_fails() {
     const NAME: &str = "every changed setting is declared";
-    let (_place, declared) = configured(
+    let (place, declared) = configured(
         "declared-settings",
         "declares: { config: [app.COLOUR, \"app:/srv/state/app.conf\"] }\n",
     );
     declared.expect_passed();
     assert_eq!(declared.case("config", NAME).status, CaseStatus::Passed);
+    drop(place);
 
-    let (_place, silent) = configured("silent", "");
+    let (place, silent) = configured("silent", "");
     silent.expect_passed();
     let case = silent.case("config", NAME);
     assert_eq!(case.status, CaseStatus::Warned);
@@ -295,8 +296,9 @@ fn every_changed_setting_is_declared_or_the_package_fails() {
         "2 of 2 changed settings are not declared: app.COLOUR, app:/srv/state/app.conf"
     );
     assert!(!format!("{case:?}").contains("very-secret"), "{case:?}");
+    drop(place);
 
-    let (_place, hidden) = configured(
+    let (place, hidden) = configured(
         "hidden-settings",
         "declares: { config: [app.COLOUR, app.SIZE] }\n",
     );
@@ -308,6 +310,7 @@ fn every_changed_setting_is_declared_or_the_package_fails() {
     assert_eq!(case.mismatches.len(), 1, "{case:?}");
     assert_eq!(case.mismatches[0].what, "app:/srv/state/app.conf");
     assert_eq!(case.mismatches[0].seen, "set");
+    drop(place);
 
     let (_place, idle) = configured(
         "idle-settings",
