@@ -121,9 +121,14 @@ pub(super) async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
     })
 }
 
-/// Whether one of these steps needs a bastion.
-pub(super) fn needs_bastion<'a>(mut steps: impl Iterator<Item = &'a Step>) -> bool {
-    steps.any(|step| matches!(step.action, Action::Run { service: None, .. }))
+/// Whether the deploy of a package needs a bastion.
+pub(super) fn needs_bastion(package: &Package) -> bool {
+    let mut steps = package.components.iter().flat_map(|of| &of.steps);
+    steps.any(is_for_bastion)
+}
+
+const fn is_for_bastion(step: &Step) -> bool {
+    matches!(step.action, Action::Run { service: None, .. })
 }
 
 /// A bastion, where one of these steps needs one: the one that a retry has opened already, on a path the one that was there
@@ -131,9 +136,9 @@ pub(super) fn needs_bastion<'a>(mut steps: impl Iterator<Item = &'a Step>) -> bo
 pub(super) async fn open_bastion<'a>(
     run: &mut Run,
     package: &Package,
-    steps: impl Iterator<Item = &'a Step>,
+    mut steps: impl Iterator<Item = &'a Step>,
 ) -> Result<Option<Bastion>, Bad> {
-    if !needs_bastion(steps) {
+    if !steps.any(is_for_bastion) {
         return Ok(None);
     }
     run.bastion = Some(run.ground()?.names.of(Bastion::NAME));
@@ -148,8 +153,16 @@ pub(super) async fn open_bastion<'a>(
     bastion(run, package).await
 }
 
+/// The bastion of a deploy that has not begun, where a step of it needs one.
+pub(super) async fn early_bastion(run: &Run, package: &Package) -> Result<Option<Bastion>, Bad> {
+    if !needs_bastion(package) {
+        return Ok(None);
+    }
+    bastion(run, package).await
+}
+
 /// Opens a bastion, where the rehearsal has one.
-pub(super) async fn bastion(run: &Run, package: &Package) -> Result<Option<Bastion>, Bad> {
+async fn bastion(run: &Run, package: &Package) -> Result<Option<Bastion>, Bad> {
     let Some(bastion) = &run.order.plan.bastion else {
         return Ok(None);
     };

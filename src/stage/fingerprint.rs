@@ -39,6 +39,9 @@ order by schemaname, sequencename;
 SQL
 "#;
 
+/// Begins the name of a volume's part.
+const VOLUME: &str = "volume ";
+
 /// Rows of a larger table are not counted: 64 MiB, which is read in a moment.
 const COUNTED: u64 = 64 << 20;
 
@@ -67,7 +70,7 @@ fn volumes<'a>(run: &Run, generation: &'a Generation) -> Vec<(&'a str, &'a Branc
 
 /// True for `volume x` where that is the data volume of a restored database.
 pub(super) fn is_of_database(run: &Run, generation: &Generation, volume: &str) -> bool {
-    let volume = volume.strip_prefix("volume ").unwrap_or(volume);
+    let volume = volume.strip_prefix(VOLUME).unwrap_or(volume);
     of_database_services(run, generation)
         .iter()
         .any(|name| name == volume)
@@ -129,7 +132,7 @@ pub(super) async fn of_volumes(
         let result: Result<Fingerprint, String> =
             serde_json::from_str(line).map_err(|error| unreadable(volume, &error.to_string()))?;
         let fingerprint = result.map_err(|error| unreadable(volume, &error))?;
-        parts.insert(format!("volume {volume}"), fingerprint.digest);
+        parts.insert(format!("{VOLUME}{volume}"), fingerprint.digest);
     }
     if parts.len() != volumes.len() {
         return Err(unreadable(
@@ -138,6 +141,11 @@ pub(super) async fn of_volumes(
         ));
     }
     Ok(parts)
+}
+
+/// True for a part that [`of_volumes`] tells.
+pub(super) fn is_of_files(part: &str) -> bool {
+    part.starts_with(VOLUME)
 }
 
 fn unreadable(whose: &str, error: &str) -> Bad {

@@ -409,6 +409,8 @@ async fn connect(run: &mut Run) -> Result<(), Bad> {
         refused: tokio::sync::watch::Sender::new(Vec::new()),
         killed: Arc::default(),
         authority,
+        checks_health: false,
+        filled: None,
     });
     Ok(())
 }

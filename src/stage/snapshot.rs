@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use super::run::{Run, Snapshot, out_of_order, passed};
 use super::{Bad, fingerprint, schema, standing, takeover};
-use crate::engine::ChangedPath;
+use crate::engine::{ChangedPath, EngineError};
 use crate::event::{EventKind, Owner, Stage};
 use crate::staging::{Blueprint, Generation, OneShots, Staging, is_put_there};
-use crate::state::Frozen;
+use crate::state::{Branch, Frozen};
 
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
@@ -220,8 +220,21 @@ pub(super) async fn prepare(
     owner: Owner,
 ) -> Result<Prepared, Bad> {
     let staging = run.staging()?;
+    let branches = staging.ground.branch(&staging.state, frozen, name).await;
+    prepare_on(run, name, blueprints, branches, owner).await
+}
+
+/// The same on branches that are there already, or could not be made.
+pub(super) async fn prepare_on(
+    run: &Run,
+    name: &str,
+    blueprints: Vec<Blueprint>,
+    branches: Result<BTreeMap<String, Branch>, EngineError>,
+    owner: Owner,
+) -> Result<Prepared, Bad> {
+    let staging = run.staging()?;
     let generation = staging
-        .prepare(name, blueprints, frozen, OneShots::Done)
+        .prepare_on(name, blueprints, branches, OneShots::Done)
         .await
         .map_err(|(_, error)| Bad::start(&error, owner))?;
     let files = fingerprint::of_volumes(run, staging, &generation).await?;

@@ -11,7 +11,8 @@ const LOG_LINES: usize = 5;
 /// as soon as it runs, so one that ends a moment later is found here. Reports a case for each service, and returns a
 /// sentence for the first that does not stand.
 pub(super) async fn first_down(run: &Run, stage: Stage) -> Result<Option<String>, Bad> {
-    let engine = &run.staging()?.ground.engine;
+    let staging = run.staging()?;
+    let engine = &staging.ground.engine;
     let mut first = None;
     for running in &run.generation()?.services {
         let service = &running.blueprint.service;
@@ -41,6 +42,10 @@ pub(super) async fn first_down(run: &Run, stage: Stage) -> Result<Option<String>
                 service.name,
                 state.last_check.unwrap_or_default().trim()
             )),
+            Ok(state) if state.health.is_none() => {
+                let complaint = staging.complaint(running).await;
+                complaint.map(|said| format!("service `{}` is unhealthy: {said}", service.name))
+            }
             Ok(_) => None,
             Err(error) if error.is_not_found() => Some(format!(
                 "service `{}` has no container any more",

@@ -93,7 +93,7 @@ fn of_bastion(run: &Run) -> Result<Declared, Bad> {
     Ok(Declared {
         mounts: vec![MountSeen {
             kind: "volume".to_owned(),
-            source: ground.names.of("package"),
+            source: ground.package_volume(),
             target: PACKAGE_FOLDER.to_owned(),
             writable: false,
         }],

@@ -14,6 +14,9 @@ use crate::plan::model::Package;
 /// Waits for ever and ends at once when asked. It needs no more than the shell that steps need anyway.
 const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
 
+/// What the volume with the package is called in a run's names.
+const PACKAGE_VOLUME: &str = "package";
+
 /// Where the package lies in the bastion.
 pub const PACKAGE_FOLDER: &str = "/package";
 
@@ -53,7 +56,7 @@ impl Bastion {
     /// What its container is called in a run's names.
     pub const NAME: &str = "bastion";
 
-    /// Fills a volume with the package, and starts a bastion that has it read-only.
+    /// Starts a bastion that has the package read-only, in a volume that is filled with it.
     ///
     /// # Errors
     /// When the engine refuses.
@@ -65,29 +68,7 @@ impl Bastion {
         package: &Package,
     ) -> Result<Self, EngineError> {
         let engine = &ground.engine;
-        let volume = ground.names.of("package");
-        engine
-            .create_volume(&volume, &ground.labels, Purpose::Run, Default::default())
-            .await?;
-        let filler = ground.names.of("package-filler");
-        let mut spec = ContainerSpec::new(&filler, agent_image, Attach::None);
-        // It is never started: the engine fills the volumes of a container that exists.
-        spec.command = Some(crate::state::agent(&["idle"]));
-        spec.volumes = vec![VolumeAt {
-            volume: volume.clone(),
-            target: "/v".into(),
-            read_only: false,
-        }];
-        engine.create_container(&spec, &ground.labels).await?;
-        let paths = HostPaths {
-            source: package.root.clone(),
-            target: "/v".into(),
-            owner: (0, 0),
-            mode: crate::engine::Modes::Normal,
-        };
-        engine.upload_paths(&filler, paths).await?;
-        engine.remove_container(&filler).await?;
-
+        let volume = Self::package(ground, agent_image, package).await?;
         let container = ground.names.of(Self::NAME);
         let attach = Attach::Network {
             name: network.name.clone(),
@@ -110,13 +91,50 @@ impl Bastion {
         Self::started(ground, container).await
     }
 
-    /// Starts the bastion that was killed, with the files that it had; `None` where there is none.
+    /// The volume that has the package.
+    async fn package(
+        ground: &Ground,
+        agent_image: &str,
+        package: &Package,
+    ) -> Result<String, EngineError> {
+        if let Some(filled) = &ground.filled {
+            return Ok(filled.clone());
+        }
+        let engine = &ground.engine;
+        let volume = ground.package_volume();
+        engine
+            .create_volume(&volume, &ground.labels, Purpose::Run, Default::default())
+            .await?;
+        let filler = ground.names.of("package-filler");
+        let mut spec = ContainerSpec::new(&filler, agent_image, Attach::None);
+        // It is never started: the engine fills the volumes of a container that exists.
+        spec.command = Some(crate::state::agent(&["idle"]));
+        spec.volumes = vec![VolumeAt {
+            volume: volume.clone(),
+            target: "/v".into(),
+            read_only: false,
+        }];
+        engine.create_container(&spec, &ground.labels).await?;
+        let paths = HostPaths {
+            source: package.root.clone(),
+            target: "/v".into(),
+            owner: (0, 0),
+            mode: crate::engine::Modes::Normal,
+        };
+        engine.upload_paths(&filler, paths).await?;
+        engine.remove_container(&filler).await?;
+        Ok(volume)
+    }
+
+    /// The bastion that was opened before, with the files that it had, started again where it was killed; `None` where there
+    /// is none.
     ///
     /// # Errors
     /// When the engine refuses.
     pub async fn again(ground: &Ground) -> Result<Option<Self>, EngineError> {
         let container = ground.names.of(Self::NAME);
         match ground.engine.container_state(&container).await {
+            Ok(state) if state.running => Ok(Some(Self { container })),
             Ok(_) => Self::started(ground, container).await.map(Some),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -146,6 +164,12 @@ impl Bastion {
 }
 
 impl Ground {
+    /// The engine's name of the volume with the package.
+    pub fn package_volume(&self) -> String {
+        let filled = self.filled.clone();
+        filled.unwrap_or_else(|| self.names.of(PACKAGE_VOLUME))
+    }
+
     /// Runs a command in a container with a deadline. When the time is over the whole container is killed: a
     /// process cannot be trusted to take its children with it.
     ///

@@ -6,11 +6,11 @@ use std::time::Instant;
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::watch;
 
-use super::{Blueprint, Running, Staging, StartError};
+use super::{Blueprint, Ground, Running, Staging, StartError};
 use crate::engine::{EngineError, VolumeAt};
 use crate::event::EventKind;
 use crate::plan::model::Condition;
-use crate::state::{Branch, Frozen};
+use crate::state::{Branch, Frozen, StateStore};
 
 /// A set of services on branches of one frozen state.
 #[derive(Debug)]
@@ -44,6 +44,27 @@ enum Phase {
     Completed,
 }
 
+impl Ground {
+    /// One branch of each frozen volume, and says how long it took.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn branch(
+        &self,
+        store: &StateStore,
+        frozen: &BTreeMap<String, Frozen>,
+        generation: &str,
+    ) -> Result<BTreeMap<String, Branch>, EngineError> {
+        let begun = Instant::now();
+        let branches = store.branch(frozen, generation).await?;
+        self.recorder.emit(EventKind::Measured {
+            what: "branch".to_owned(),
+            seconds: begun.elapsed().as_secs_f64(),
+        });
+        Ok(branches)
+    }
+}
+
 impl Staging {
     /// Makes branches of what is frozen and containers on them, and starts nothing.
     ///
@@ -54,6 +75,21 @@ impl Staging {
         name: &str,
         blueprints: Vec<Blueprint>,
         frozen: &BTreeMap<String, Frozen>,
+        one_shots: OneShots,
+    ) -> Result<Generation, (Generation, StartError)> {
+        let branches = self.ground.branch(&self.state, frozen, name).await;
+        self.prepare_on(name, blueprints, branches, one_shots).await
+    }
+
+    /// The same on branches that are there already, or could not be made.
+    ///
+    /// # Errors
+    /// With the generation as far as it came.
+    pub async fn prepare_on(
+        &self,
+        name: &str,
+        blueprints: Vec<Blueprint>,
+        branches: Result<BTreeMap<String, Branch>, EngineError>,
         one_shots: OneShots,
     ) -> Result<Generation, (Generation, StartError)> {
         let mut generation = Generation {
@@ -71,15 +107,10 @@ impl Staging {
                 .collect(),
             one_shots,
         };
-        let begun = Instant::now();
-        match self.state.branch(frozen, name).await {
+        match branches {
             Ok(branches) => generation.branches = branches,
             Err(error) => return Err((generation, error.into())),
         }
-        self.ground.recorder.emit(EventKind::Measured {
-            what: "branch".to_owned(),
-            seconds: begun.elapsed().as_secs_f64(),
-        });
         let created = try_join_all(
             generation
                 .services

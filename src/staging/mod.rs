@@ -70,6 +70,12 @@ pub struct Ground {
     pub killed: Arc<Mutex<HashSet<String>>>,
     /// Vouches for the emulators, where one of them speaks TLS.
     pub authority: Option<Arc<Authority>>,
+    /// We check the services' health when we ask for it, and the engine does not check it all the time: what a stack wants
+    /// to be checked four times a second would be a good part of the work where paths are walked side by side.
+    pub checks_health: bool,
+    /// The volume that has the package already: a path deploys the files that the deploy before it has brought into the
+    /// engine.
+    pub filled: Option<String>,
 }
 
 impl Ground {
@@ -97,6 +103,7 @@ impl Ground {
             addresses: Arc::default(),
             refused: watch::Sender::new(Vec::new()),
             killed: Arc::default(),
+            checks_health: true,
             ..self.part(part)
         }
     }

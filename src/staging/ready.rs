@@ -99,12 +99,47 @@ const LOG_LINES: usize = 20;
 /// A container whose first process is dead has ended after this long, on an engine that answers at all.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// Between two checks of our own: there is no event for a check that the engine did not make.
+/// Between two checks of our own, at first and at most.
 const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The engine's own defaults, where a health check does not say them.
 const INTERVAL: Duration = Duration::from_secs(30);
 const RETRIES: u32 = 3;
+
+/// How a health check is repeated.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    start_period: Duration,
+    interval: Duration,
+    timeout: Duration,
+    retries: u32,
+}
+
+impl Pace {
+    fn of(running: &Running) -> Self {
+        let check = running.blueprint.service.healthcheck.as_ref();
+        let of = |pick: fn(&Healthcheck) -> Option<Duration>| check.and_then(pick);
+        Self {
+            start_period: of(|check| check.start_period).unwrap_or_default(),
+            interval: of(|check| check.interval).unwrap_or(INTERVAL),
+            timeout: of(|check| check.timeout).unwrap_or(INTERVAL),
+            retries: check.and_then(|check| check.retries).unwrap_or(RETRIES),
+        }
+    }
+
+    /// For a service that has long started, where somebody waits for the answer.
+    fn without_delay(self) -> Self {
+        Self {
+            start_period: Duration::ZERO,
+            interval: self.interval.min(PATIENCE),
+            ..self
+        }
+    }
+}
+
+/// Between two failures that count, where somebody waits.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// As [`NotReady::Ended`] says it.
 const MEMORY: &str = "killed for its memory";
@@ -165,11 +200,11 @@ impl Staging {
         // What it asks for while it starts is its own, too.
         self.ground.learn_address(begun.address, &service.name);
         let check = health_command(&running.blueprint);
-        // Of a service that is being restored the engine is not asked to watch the health.
+        // Of a service that is being restored, or on a path, the engine is not asked to watch the health.
         let unwatched = begun.running && begun.health.is_none();
         let (state, healthy) = if let Some(check) = check.filter(|_| unwatched) {
             tokio::select! {
-                checked = self.becomes_healthy(running, check) => checked?,
+                checked = self.becomes_healthy(running, check, Pace::of(running)) => checked?,
                 ended = engine.wait_container(&running.container) => {
                     return Err(NotReady::Ended { exit_code: ended?, out_of_memory: false });
                 }
@@ -193,24 +228,36 @@ impl Staging {
                 () = tokio::time::sleep(SETTLE) => {}
             }
         }
+        tokio::select! {
+            answered = self.ports_answer(running, limit) => answered,
+            ended = engine.wait_container(&running.container) => {
+                Err(NotReady::Ended { exit_code: ended?, out_of_memory: false })
+            }
+        }
+    }
+
+    /// Waits until each port that the stack names accepts connections.
+    async fn ports_answer(&self, running: &Running, patience: Duration) -> Result<(), NotReady> {
+        let service = &running.blueprint.service;
         for port in &service.tcp_ports {
             let asked = self.network.agent.ask(Ask::AwaitTcp {
                 host: service.name.clone(),
                 port: *port,
-                patience: limit,
+                patience,
             });
-            tokio::select! {
-                reply = asked => match reply?.answer {
-                    Answer::Connected(Ok(())) => {}
-                    Answer::Connected(Err(error)) => {
-                        return Err(NotReady::Unhealthy(format!("port {port} does not answer: {error}")));
-                    }
-                    other => {
-                        return Err(EngineError::new("ask the agent", format!("unexpected answer {other:?}")).into());
-                    }
-                },
-                ended = engine.wait_container(&running.container) => {
-                    return Err(NotReady::Ended { exit_code: ended?, out_of_memory: false });
+            match asked.await?.answer {
+                Answer::Connected(Ok(())) => {}
+                Answer::Connected(Err(error)) => {
+                    return Err(NotReady::Unhealthy(format!(
+                        "port {port} does not answer: {error}"
+                    )));
+                }
+                other => {
+                    return Err(EngineError::new(
+                        "ask the agent",
+                        format!("unexpected answer {other:?}"),
+                    )
+                    .into());
                 }
             }
         }
@@ -228,6 +275,10 @@ impl Staging {
             command,
             ..ExecSpec::default()
         };
+        let begun = Instant::now();
+        // A process in the container costs a hundred times what a question to its port does.
+        let limit = self.ground.plan.limits.start;
+        let _ = self.ports_answer(running, limit).await;
         loop {
             let outcome = self
                 .ground
@@ -237,8 +288,17 @@ impl Staging {
             if outcome.is_ok_and(|outcome| outcome.exit_code == 0) {
                 return;
             }
-            tokio::time::sleep(PAUSE).await;
+            pause(begun).await;
         }
+    }
+
+    /// What a running service's health check complains of, made now in place of the engine; `None` where it is well, or has
+    /// no check. It may fail as often as the engine would let it.
+    pub async fn complaint(&self, running: &Running) -> Option<String> {
+        let command = health_command(&running.blueprint)?;
+        let pace = Pace::of(running).without_delay();
+        let checked = self.becomes_healthy(running, command, pace).await;
+        checked.err().map(|not_ready| not_ready.to_string())
     }
 
     /// Runs a service's health check in place of the engine, until it succeeds or has failed as often as it may: once
@@ -247,19 +307,20 @@ impl Staging {
         &self,
         running: &Running,
         command: Vec<String>,
+        pace: Pace,
     ) -> Result<(), NotReady> {
-        let check = running.blueprint.service.healthcheck.clone();
-        let of = |pick: fn(&Healthcheck) -> Option<Duration>, default: Duration| {
-            check.as_ref().and_then(pick).unwrap_or(default)
-        };
-        let interval = of(|check| check.interval, INTERVAL);
-        let timeout = of(|check| check.timeout, INTERVAL);
-        let retries = check
-            .as_ref()
-            .and_then(|check| check.retries)
-            .unwrap_or(RETRIES);
-        let mut counts = Instant::now() + of(|check| check.start_period, Duration::ZERO) + interval;
+        let Pace {
+            start_period,
+            interval,
+            timeout,
+            retries,
+        } = pace;
+        let begun = Instant::now();
+        let mut counts = begun + start_period + interval;
         let mut failures = 0;
+        // Nothing counts before then, and a process in the container costs a hundred times what a question to its port does.
+        let uncounted = start_period + interval;
+        let _ = tokio::time::timeout(uncounted, self.ports_answer(running, uncounted)).await;
         let spec = ExecSpec {
             command,
             ..ExecSpec::default()
@@ -279,7 +340,14 @@ impl Staging {
             if failures >= retries {
                 return Err(NotReady::Unhealthy(said));
             }
-            tokio::time::sleep(PAUSE).await;
+            pause(begun).await;
         }
     }
+}
+
+/// Between two checks of our own: there is no event for a check that the engine did not make. The longer a service has
+/// been starting, the less a moment more matters.
+async fn pause(begun: Instant) {
+    let pause = (begun.elapsed() / 4).clamp(PAUSE, LONGEST_PAUSE);
+    tokio::time::sleep(pause).await;
 }

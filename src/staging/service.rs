@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Ground, Staging};
 use crate::engine::{Attach, ContainerSpec, EngineError, HostPaths, ImageFacts, VolumeAt};
-use crate::plan::model::Service;
+use crate::plan::model::{Healthcheck, Service};
 use crate::state::slug;
 
 /// How a service is made: what the stack says, changed by what the deploy did.
@@ -99,7 +99,11 @@ impl Ground {
                     .clone()
                     .unwrap_or_else(|| service.name.clone()),
             ),
-            healthcheck: service.healthcheck.clone(),
+            healthcheck: if self.checks_health {
+                Some(Healthcheck::disabled())
+            } else {
+                service.healthcheck.clone()
+            },
             // A service that says no limit may still not take the engine's host down.
             memory: service
                 .memory

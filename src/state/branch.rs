@@ -118,6 +118,17 @@ pub struct StateStore {
 }
 
 impl StateStore {
+    /// For an engine on which it is known how branches can be made.
+    pub fn new(engine: Engine, labels: Labels, agent_image: String, branching: Branching) -> Self {
+        Self {
+            engine,
+            named: labels.run().to_owned(),
+            labels,
+            agent_image,
+            branching,
+        }
+    }
+
     /// Finds out by trying how branches can be made on this engine, unless the caller wants one way. `empty` is any
     /// plain volume.
     ///
@@ -130,13 +141,8 @@ impl StateStore {
         empty: &VolumeFacts,
         wanted: Option<Branching>,
     ) -> Result<Self, EngineError> {
-        let mut store = Self {
-            engine,
-            named: labels.run().to_owned(),
-            labels,
-            agent_image,
-            branching: wanted.unwrap_or(Branching::Overlay),
-        };
+        let likely = wanted.unwrap_or(Branching::Overlay);
+        let mut store = Self::new(engine, labels, agent_image, likely);
         if wanted.is_some() {
             return Ok(store);
         }

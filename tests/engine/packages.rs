@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use rehearsal::event::CaseStatus;
 use rehearsal::verdict::Rollback;
@@ -131,7 +132,11 @@ fn every_package_comes_to_what_it_must() {
                     let next = queue.lock().expect("no holder panics").pop_front();
                     let Some((round, entry)) = next else { break };
                     let place = Place::beside(&first, &format!("packages-{round}-{}", entry.name));
+                    let begun = Instant::now();
                     let found = compare(entry, &place);
+                    let (name, seconds) = (&entry.name, begun.elapsed().as_secs_f64());
+                    let wrongs = found.len();
+                    eprintln!("round {round}: {name}: {wrongs} wrong, {seconds:.1} s");
                     let mut wrong = wrong.lock().expect("no holder panics");
                     wrong.extend(
                         found

@@ -1,15 +1,40 @@
 //! A step that brings an image: from an archive in the package, or built of it without a network.
 
-use crate::engine::{BuildNetwork, BuildSpec, EngineError};
+use super::{Outcome, timed_out, within};
+use crate::engine::{BuildNetwork, BuildSpec, EngineError, ImageFacts};
 use crate::event::{EventKind, Output, Stage};
 use crate::package::dockerfile::{Reference, references};
 use crate::package::image_archive;
 use crate::plan::model::{Build, ImageSource, Step};
+use crate::stage::Bad;
 use crate::stage::run::Run;
 use crate::staging::Ground;
 
-/// Brings an image of the package into the engine, under a name that belongs to this run.
-pub(super) async fn bring(
+/// The image of a step inside the step's time, by a name that belongs to this run; else how the step ended.
+///
+/// # Errors
+/// Only where the engine failed.
+pub(super) async fn brought(
+    run: &Run,
+    component: &str,
+    step: &Step,
+    source: &ImageSource,
+) -> Result<Result<(String, ImageFacts), Outcome>, Bad> {
+    let ground = run.ground()?;
+    let reference = ground.names.image(&format!("{component}-{}", step.name));
+    match within(step, bring(run, component, step, source, &reference)).await {
+        None => return Ok(Err(timed_out(step))),
+        Some(Ok(())) => {}
+        Some(Err(error)) if error.is_engines_fault() => return Err(error.into()),
+        Some(Err(error)) => return Ok(Err(Outcome::failed(error.to_string()))),
+    }
+    Ok(match ground.engine.image(&reference).await? {
+        Some(facts) => Ok((reference, facts)),
+        None => Err(Outcome::failed(format!("image `{reference}` is not there"))),
+    })
+}
+
+async fn bring(
     run: &Run,
     component: &str,
     step: &Step,

@@ -118,19 +118,9 @@ pub(super) async fn perform(
         }
         Action::Wait { probe } => wait::answered(run, step, probe).await,
         Action::Image { service, source } => {
-            let reference = run
-                .ground()?
-                .names
-                .image(&format!("{component}-{}", step.name));
-            match within(step, image::bring(run, component, step, source, &reference)).await {
-                None => return Ok(timed_out(step)),
-                Some(Ok(())) => {}
-                Some(Err(error)) if error.is_engines_fault() => return Err(error.into()),
-                Some(Err(error)) => return Ok(Outcome::failed(error.to_string())),
-            }
-            let facts = run.ground()?.engine.image(&reference).await?;
-            let Some(facts) = facts else {
-                return Ok(Outcome::failed(format!("image `{reference}` is not there")));
+            let (reference, facts) = match image::brought(run, component, step, source).await? {
+                Ok(brought) => brought,
+                Err(outcome) => return Ok(outcome),
             };
             recreate(run, step, service, |blueprint| {
                 blueprint.image = reference;

@@ -1,6 +1,6 @@
 //! A step that recreates a service as a Compose file of the package says, all of it at once.
 
-use super::{Outcome, image, recreate, timed_out, within};
+use super::{Outcome, image, recreate};
 use crate::plan::model::{Override, Step};
 use crate::stage::Bad;
 use crate::stage::run::{Run, out_of_order};
@@ -15,20 +15,10 @@ pub(super) async fn carry_out(
     let begun = std::time::Instant::now();
     let mut image = None;
     if let Some(source) = &changes.image {
-        let reference = run
-            .ground()?
-            .names
-            .image(&format!("{component}-{}", step.name));
-        match within(step, image::bring(run, component, step, source, &reference)).await {
-            None => return Ok(timed_out(step)),
-            Some(Ok(())) => {}
-            Some(Err(error)) if error.is_engines_fault() => return Err(error.into()),
-            Some(Err(error)) => return Ok(Outcome::failed(error.to_string())),
+        match image::brought(run, component, step, source).await? {
+            Ok(brought) => image = Some(brought),
+            Err(outcome) => return Ok(outcome),
         }
-        let Some(facts) = run.ground()?.engine.image(&reference).await? else {
-            return Ok(Outcome::failed(format!("image `{reference}` is not there")));
-        };
-        image = Some((reference, facts));
     }
     let package = run.order.plan.package.as_ref().ok_or_else(out_of_order)?;
     let root = package.root.clone();

@@ -7,6 +7,7 @@
 
 mod written;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -25,6 +26,7 @@ use crate::engine::{Engine, EngineError, Resource, Stands};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
 use crate::report::record::Record;
 use crate::staging::{Bastion, Blueprint};
+use crate::state::{Branch, StateStore};
 use crate::verdict::{Outcome, StageEnd, Verdict};
 
 /// What a run that tries again is given.
@@ -48,11 +50,16 @@ pub(crate) struct Taken {
     left: Vec<Resource>,
     /// From provision: the end of it, under way.
     ending: Option<JoinHandle<Result<(), EngineError>>>,
+    /// From provision: what the deploy will write to.
+    branches: Option<Result<BTreeMap<String, Branch>, EngineError>>,
     /// From isolate: what the deploy will work on, made and not started.
     prepared: Option<Prepared>,
     /// From isolate: where its steps will run.
     pub(super) bastion: Option<Bastion>,
 }
+
+/// What the deploy works on is called.
+const GENERATION: &str = "deploy";
 
 /// The stages that are taken over.
 const TAKEN: [Stage; 6] = [
@@ -259,6 +266,7 @@ async fn preflight(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
         until,
         left: Vec::new(),
         ending: None,
+        branches: None,
         prepared: None,
         bastion: None,
     });
@@ -337,7 +345,17 @@ async fn provision(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
     taken.left = left;
     taken.ending = Some(ending);
-    provision::run(run).await
+    // Branches need no network.
+    let architecture = &ground.facts.architecture;
+    let agent_image = run.order.agent.ensure_image(engine, architecture).await?;
+    let labels = ground.labels.clone();
+    let store = StateStore::new(engine.clone(), labels, agent_image, kept.branching)
+        .named(ground.names.run());
+    let branches = ground.branch(&store, &kept.frozen, GENERATION);
+    let (provisioned, branches) = tokio::join!(provision::run(run), branches);
+    let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
+    taken.branches = Some(branches);
+    provisioned
 }
 
 /// Waits until nothing of the last deploy runs any more.
@@ -364,12 +382,15 @@ pub(super) fn images(takeover: &Takeover) -> provision::Images {
 async fn isolate(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     let outside = run.outside.take().ok_or_else(out_of_order)?;
     let blueprints = takeover.blueprints(run)?;
-    let frozen = &takeover.kept.frozen;
+    let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
+    let branches = taken.branches.take().ok_or_else(out_of_order)?;
+    let package = run.order.plan.package.as_ref().ok_or_else(out_of_order)?;
+    let bastion = deploy::early_bastion(run, package);
     // No service is started before the proof is made. The bastion idles, and has nothing that was restored.
     let (proof, prepared, bastion) = tokio::join!(
         isolate::run(run, &outside),
-        snapshot::prepare(run, "deploy", blueprints, frozen, Owner::Engine),
-        bastion(run)
+        snapshot::prepare_on(run, GENERATION, blueprints, branches, Owner::Engine),
+        bastion
     );
     proof?;
     let bastion = bastion?;
@@ -377,16 +398,6 @@ async fn isolate(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     taken.prepared = Some(prepared?);
     taken.bastion = bastion;
     Ok(())
-}
-
-/// The bastion of the deploy, where a step needs one.
-async fn bastion(run: &Run) -> Result<Option<Bastion>, Bad> {
-    let package = run.order.plan.package.as_ref().ok_or_else(out_of_order)?;
-    let steps = package.components.iter().flat_map(|of| &of.steps);
-    if !deploy::needs_bastion(steps) {
-        return Ok(None);
-    }
-    deploy::bastion(run, package).await
 }
 
 fn restore(run: &Run, takeover: &Takeover) -> Result<(), Bad> {
@@ -457,39 +468,42 @@ async fn snapshot(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
     let prepared = taken.prepared.take().ok_or_else(out_of_order)?;
     ended(taken).await?;
-    let begun = std::time::Instant::now();
-    run.generation = Some(snapshot::start(run, prepared.generation, Owner::Staging).await?);
-    let seconds = begun.elapsed().as_secs_f64();
-    run.recorder.emit(EventKind::Measured {
-        what: "services' start".to_owned(),
-        seconds,
-    });
-    let mut fingerprints = prepared.files;
-    fingerprints.extend(fingerprint::of_databases(run, run.generation()?).await?);
-    run.recorder.emit(EventKind::Fingerprint {
-        of: "snapshot".to_owned(),
-        parts: fingerprints.clone(),
-    });
-    let name = "files, schema, row counts and sequences are as at the kept snapshot";
+    // What the databases hold is in these files, so they are not asked once more.
+    let name = "the frozen files are as at the kept snapshot";
     let kept = &takeover.kept;
-    let differences = rollback::compare(&kept.fingerprints, &fingerprints);
+    let mut before = kept.fingerprints.clone();
+    before.retain(|part, _| fingerprint::is_of_files(part));
+    let differences = rollback::compare(&before, &prepared.files);
     if let Some(first) = differences.first() {
         let reason = format!(
             "{} is not as it was at the snapshot of run {} ({} of {} fingerprints differ)",
             first.what,
             kept.staging,
             differences.len(),
-            fingerprints.len()
+            prepared.files.len()
         );
-        let mut case = not_passed(Stage::Snapshot, name, CaseStatus::Failed, seconds, &reason);
+        let mut case = not_passed(Stage::Snapshot, name, CaseStatus::Failed, 0.0, &reason);
         case.mismatches = differences;
         run.case(Stage::Snapshot, case);
         return Err(Bad::new(Owner::Engine, reason)
             .with_help("somebody wrote to what was frozen: run the rehearsal anew"));
     }
-    let figure = format!("{} fingerprints equal", fingerprints.len());
-    let case = passed(Stage::Snapshot, name, seconds, Some(figure));
-    run.case(Stage::Snapshot, case);
+    let figure = format!("{} fingerprints equal", prepared.files.len());
+    run.case(
+        Stage::Snapshot,
+        passed(Stage::Snapshot, name, 0.0, Some(figure)),
+    );
+    let begun = std::time::Instant::now();
+    run.generation = Some(snapshot::start(run, prepared.generation, Owner::Staging).await?);
+    run.recorder.emit(EventKind::Measured {
+        what: "services' start".to_owned(),
+        seconds: begun.elapsed().as_secs_f64(),
+    });
+    let fingerprints = kept.fingerprints.clone();
+    run.recorder.emit(EventKind::Fingerprint {
+        of: "snapshot".to_owned(),
+        parts: fingerprints.clone(),
+    });
     if let Some(down) = standing::first_down(run, Stage::Snapshot).await? {
         return Err(Bad::new(Owner::Staging, format!("on the snapshot {down}")));
     }

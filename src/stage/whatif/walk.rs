@@ -84,9 +84,14 @@ impl Walk {
         let staging = main.staging()?;
         let plan = Arc::new(unwatched(&main.order.plan, package));
         let recorder = Arc::new(Recorder::on_path(&main.recorder, &path.name));
-        let ground = staging
+        let mut ground = staging
             .ground
             .path(part, Arc::clone(&plan), Arc::clone(&recorder));
+        if let Some(judged) = &main.order.plan.package
+            && deploy::needs_bastion(judged)
+        {
+            ground.filled = Some(staging.ground.package_volume());
+        }
         let network =
             StagingNetwork::open(&ground, &staging.agent_image, main.order.without_isolation)
                 .await?;
@@ -114,8 +119,12 @@ impl Walk {
             .await;
         let generation =
             prepared.map_err(|(_, error)| Wrong::Unseen(Bad::start(&error, Owner::Staging)))?;
-        let started = own.start(&generation).await;
+        // The bastion is found again when the deploy asks for it.
+        let package = run.order.plan.package.as_ref().ok_or_else(out_of_order)?;
+        let (started, bastion) =
+            tokio::join!(own.start(&generation), deploy::early_bastion(&run, package));
         started.map_err(|error| Wrong::Unseen(Bad::start(&error, Owner::Staging)))?;
+        bastion?;
         run.generation = Some(generation);
         Ok(Self { run })
     }
