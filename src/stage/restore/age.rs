@@ -1,6 +1,7 @@
 //! How old the data is.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -12,7 +13,7 @@ use crate::plan::model::Restore;
 use crate::stage::run::{Run, not_passed, passed};
 
 /// The time of the newest data, and how it is known.
-pub(super) struct Age {
+pub(in crate::stage) struct Age {
     pub(super) as_of: Timestamp,
     how: &'static str,
     /// Clocks may be ahead by this.
@@ -71,12 +72,7 @@ pub(super) fn judge(run: &Run, member: usize, told: &BTreeMap<String, String>) -
         }
         return Ok(());
     };
-    let Some(Age {
-        as_of,
-        how,
-        tolerated,
-    }) = of(restore, &run.backups[member], told)
-    else {
+    let Some(age) = of(restore, &run.backups[member], told) else {
         let reason = format!(
             "the age of {} cannot be told: the backup does not say when it was made",
             restore.name
@@ -89,44 +85,74 @@ pub(super) fn judge(run: &Run, member: usize, told: &BTreeMap<String, String>) -
             "give the restore a `data_as_of:` query for the time of the newest row, or leave `max_age` out",
         ));
     };
-    let age = Timestamp::now().duration_since(as_of);
-    if age < -tolerated {
+    age.within(run, restore, max_age)
+}
+
+impl Age {
+    /// As the run saw it that restored what is taken over. Its clock and zones were judged then.
+    pub(in crate::stage) const fn seen(as_of: Timestamp) -> Self {
+        Self {
+            as_of,
+            how: "as the staging's own run saw it",
+            tolerated: ZONES,
+        }
+    }
+
+    /// Judges `max_age` of a restore by this.
+    ///
+    /// # Errors
+    /// The data is too old, or of the future.
+    pub(in crate::stage) fn within(
+        &self,
+        run: &Run,
+        restore: &Restore,
+        max_age: Duration,
+    ) -> Result<(), Bad> {
+        let Self {
+            as_of,
+            how,
+            tolerated,
+        } = *self;
+        let name = super::examine::name(restore, Rung::Fresh);
+        let age = Timestamp::now().duration_since(as_of);
+        if age < -tolerated {
+            let reason = format!(
+                "the data of {} says that it is of {as_of:.0}, which is in the future ({how}): its age cannot be trusted",
+                restore.name
+            );
+            run.case(
+                Stage::Restore,
+                not_passed(Stage::Restore, name, CaseStatus::Failed, 0.0, &reason),
+            );
+            return Err(Bad::new(Owner::Backup, reason).with_help(
+                "look at the clock of the machine that made it, or at the newest rows or files",
+            ));
+        }
+        let limit = jiff::SignedDuration::try_from(max_age).unwrap_or(jiff::SignedDuration::MAX);
+        let figure = format!("data of {as_of:.0}, {} old, {how}", round(age));
+        if age <= limit {
+            run.case(
+                Stage::Restore,
+                passed(Stage::Restore, name, 0.0, Some(figure)),
+            );
+            return Ok(());
+        }
         let reason = format!(
-            "the data of {} says that it is of {as_of:.0}, which is in the future ({how}): its age cannot be trusted",
-            restore.name
+            "the data of {} is {} old, more than max_age {} ({how})",
+            restore.name,
+            round(age),
+            round(limit)
         );
-        run.case(
-            Stage::Restore,
-            not_passed(Stage::Restore, name, CaseStatus::Failed, 0.0, &reason),
-        );
-        return Err(Bad::new(Owner::Backup, reason).with_help(
-            "look at the clock of the machine that made it, or at the newest rows or files",
-        ));
+        let mut case = not_passed(Stage::Restore, name, CaseStatus::Failed, 0.0, &reason);
+        case.mismatches.push(Mismatch {
+            what: "age".to_owned(),
+            expected: format!("at most {}", round(limit)),
+            seen: figure,
+        });
+        case.location = Some(restore.location.to_string());
+        run.case(Stage::Restore, case);
+        Err(Bad::new(Owner::Backup, reason).with_help("look at the job that makes the backup"))
     }
-    let limit = jiff::SignedDuration::try_from(max_age).unwrap_or(jiff::SignedDuration::MAX);
-    let figure = format!("data of {as_of:.0}, {} old, {how}", round(age));
-    if age <= limit {
-        run.case(
-            Stage::Restore,
-            passed(Stage::Restore, name, 0.0, Some(figure)),
-        );
-        return Ok(());
-    }
-    let reason = format!(
-        "the data of {} is {} old, more than max_age {} ({how})",
-        restore.name,
-        round(age),
-        round(limit)
-    );
-    let mut case = not_passed(Stage::Restore, name, CaseStatus::Failed, 0.0, &reason);
-    case.mismatches.push(Mismatch {
-        what: "age".to_owned(),
-        expected: format!("at most {}", round(limit)),
-        seen: figure,
-    });
-    case.location = Some(restore.location.to_string());
-    run.case(Stage::Restore, case);
-    Err(Bad::new(Owner::Backup, reason).with_help("look at the job that makes the backup"))
 }
 
 /// Two clocks may differ by this and still be called right.

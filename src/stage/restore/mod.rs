@@ -15,6 +15,7 @@ use futures_util::StreamExt as _;
 use group::{Group, groups};
 use obtain::{Obtained, obtain};
 
+pub(super) use age::Age;
 pub(super) use obtain::{cached, intact};
 pub(super) use prove::sweep as sweep_damaged;
 

@@ -18,10 +18,10 @@ pub(super) use written::write_down;
 pub use written::{Given, KeptBastion, KeptImage, KeptStaging, Unkept};
 
 use super::isolate;
+use super::restore::{Age, worst};
 use super::run::{Keep, Run, Snapshot, not_passed, out_of_order, passed};
 use super::snapshot::Prepared;
 use super::{Bad, deploy, fingerprint, preflight, provision, rollback, snapshot, standing};
-use crate::check::ladder::Rung;
 use crate::engine::{Engine, EngineError, Resource, Stands};
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
 use crate::report::record::Record;
@@ -430,24 +430,8 @@ fn restore(run: &Run, takeover: &Takeover) -> Result<(), Bad> {
         let as_of = restored
             .filter(|restored| restored.restore == restore.name)
             .find_map(|restored| restored.as_of);
-        let name = format!("{}: {}", restore.name, Rung::Fresh.says());
-        let age = as_of.map(|as_of| Timestamp::now().duration_since(as_of));
-        if age.is_some_and(|age| age.unsigned_abs() <= max_age || age.is_negative()) {
-            run.case(Stage::Restore, passed(Stage::Restore, name, 0.0, None));
-            continue;
-        }
-        let reason = format!(
-            "by now the data of {} is older than `max_age` allows",
-            restore.name
-        );
-        run.case(
-            Stage::Restore,
-            not_passed(Stage::Restore, name, CaseStatus::Failed, 0.0, &reason),
-        );
-        bad.get_or_insert(
-            Bad::new(Owner::Backup, reason)
-                .with_help("run the rehearsal anew, with a newer backup"),
-        );
+        let age = Age::seen(as_of.ok_or_else(out_of_order)?);
+        worst(&mut bad, age.within(run, restore, max_age));
     }
     bad.map_or(Ok(()), Err)
 }
