@@ -127,8 +127,16 @@ fn forms_of(secret: &str) -> BTreeSet<String> {
     let bytes = secret.as_bytes();
     let mut forms = BTreeSet::from([secret.to_owned()]);
     let hex = crate::digest::hex(bytes);
+    // As `xxd` and `od` write it: a blank after each byte, or after two.
+    let digits: Vec<char> = hex.chars().collect();
+    for group in [2, 4] {
+        let words: Vec<String> = digits.chunks(group).map(String::from_iter).collect();
+        forms.insert(words.join(" "));
+    }
     forms.insert(hex.to_uppercase());
     forms.insert(hex);
+    // As SQL and YAML write it in single quotes.
+    forms.insert(secret.replace('\'', "''"));
     for alphabet in [&STANDARD, &URL_SAFE] {
         forms.extend((0..3).map(|before| {
             middle(

@@ -20,7 +20,6 @@ mod zip_in;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -77,6 +76,8 @@ pub(crate) struct Bounds {
     /// Unpacked bytes for each byte of the file, judged once [`RATIO_FLOOR`] bytes were unpacked.
     pub(crate) ratio: u64,
     pub(crate) links: names::Links,
+    /// All tools that read such an archive have to find the same files in it.
+    pub(crate) unambiguous: bool,
 }
 
 impl Bounds {
@@ -87,6 +88,7 @@ impl Bounds {
         entries: u64::MAX,
         ratio: u64::MAX,
         links: names::Links::AlsoAbsolute,
+        unambiguous: false,
     };
 
     /// For a root filesystem, which the engine unpacks inside itself: its links may lead anywhere and pass through one
@@ -262,8 +264,8 @@ pub(crate) fn walk_tar(
 /// # Errors
 /// Reading the file, and compressions that are known but not read.
 pub(crate) fn recognise(path: &Path) -> Result<Option<Container>, ArchiveError> {
-    let head = source::head(File::open(path).map_err(ArchiveError::Read)?, 512)
-        .map_err(ArchiveError::Read)?;
+    let file = source::open_regular(path).map_err(ArchiveError::Read)?;
+    let head = source::head(file, 512).map_err(ArchiveError::Read)?;
     if source::is_zip(&head) {
         return Ok(Some(Container::Zip));
     }

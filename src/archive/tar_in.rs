@@ -201,6 +201,13 @@ fn entry(
     tree: &Tree,
 ) -> Result<Entry, ArchiveError> {
     let pax = pending.pax.unwrap_or_default().or(global);
+    let differ = |pax: &Option<Vec<u8>>, gnu: &Option<Vec<u8>>| matches!((pax, gnu), (Some(pax), Some(gnu)) if pax != gnu);
+    if differ(&pax.path, &pending.long_name) || differ(&pax.linkpath, &pending.long_link) {
+        let shown = pax.path.or(pending.long_name).unwrap_or_default();
+        let reason =
+            "has two different names, a PAX one and a GNU one: readers disagree which counts";
+        return Err(ArchiveError::refused(&shown, reason));
+    }
     let raw_path = pax
         .path
         .or(pending.long_name)

@@ -264,6 +264,16 @@ pub(crate) fn hostile_tars() -> Vec<(&'static str, Vec<Raw>, &'static str, &'sta
             "two values",
         ),
         (
+            "two kinds of long name",
+            vec![
+                pax(b'x', &[("path", b"a")]),
+                raw("././@LongLink", b'L', "", "b\0"),
+                file("c", "x"),
+            ],
+            "a",
+            "two different names",
+        ),
+        (
             "absolute link",
             vec![link("l", "/etc/passwd")],
             "l",

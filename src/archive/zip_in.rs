@@ -74,6 +74,10 @@ pub(super) fn walk(
         return Err(ArchiveError::TooBig(what.to_owned()));
     }
 
+    if bounds.unambiguous {
+        nothing_else(path, &mut archive, size, &meter)?;
+    }
+
     let mut tree = Tree::new(bounds.links);
     let mut walked = Walked {
         sha256: measured.sha256(),
@@ -113,6 +117,93 @@ pub(super) fn walk(
     walked.unpacked = walked.bytes;
     Ok(walked)
 }
+
+/// Whether the archive is its entries and nothing else. Tools read a zip by its directory, by the local headers, or by
+/// whatever looks like an end: with gaps they would find other files in one and the same archive.
+fn nothing_else(
+    path: &Path,
+    archive: &mut ZipArchive<BufReader<Seekable>>,
+    size: u64,
+    meter: &Meter,
+) -> Result<(), ArchiveError> {
+    let more = |what: &str| {
+        ArchiveError::Damaged(format!(
+            "it has {what}: tools would read other files from it"
+        ))
+    };
+    let mut entries: Vec<(u64, u64)> = Vec::with_capacity(archive.len());
+    for index in 0..archive.len() {
+        let file = archive
+            .by_index_raw(index)
+            .map_err(|error| failed(error, meter, "in a local header"))?;
+        let data = file
+            .data_start()
+            .ok_or_else(|| more("an entry without content"))?;
+        entries.push((file.header_start(), data + file.compressed_size()));
+    }
+    entries.sort_unstable();
+    let directory = archive.central_directory_start();
+    let mut at = 0;
+    for (start, end) in entries.into_iter().chain([(directory, directory)]) {
+        let gap = start.checked_sub(at);
+        // Checksum and sizes may follow an entry, with or without a mark, in 4 or 8 bytes each.
+        let described = at > 0 && matches!(gap, Some(12 | 16 | 20 | 24));
+        if gap != Some(0) && !described {
+            return Err(more("something between its entries"));
+        }
+        at = end;
+    }
+    let end = directory_end(path, directory, archive.len()).map_err(ArchiveError::Read)?;
+    match end {
+        Some(end) if end == size => Ok(()),
+        Some(_) | None => Err(more("something beside the files that its directory counts")),
+    }
+}
+
+/// Where an archive ends whose directory begins at `start` and counts so many entries; `None` where something else comes
+/// than the records that end a directory (APPNOTE 4.3.14 to 4.3.16), or where its end holds another one.
+fn directory_end(path: &Path, start: u64, entries: usize) -> io::Result<Option<u64>> {
+    let mut file = BufReader::new(open_regular(path)?);
+    let mut at = file.seek(SeekFrom::Start(start))?;
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    for _ in 0..entries {
+        let mut head = [0; 46];
+        file.read_exact(&mut head)?;
+        if !head.starts_with(b"PK\x01\x02") {
+            return Ok(None);
+        }
+        let rest = number(&head[28..30]) + number(&head[30..32]) + number(&head[32..34]);
+        file.seek_relative(i64::try_from(rest).unwrap_or_default())?;
+        at += 46 + rest;
+    }
+    let mut rest = Vec::new();
+    file.take(LONGEST_END).read_to_end(&mut rest)?;
+    let mut end = rest.as_slice();
+    // The one for large archives, and what says where it is.
+    if end.starts_with(b"PK\x06\x06") && end.len() >= 12 {
+        let length = usize::try_from(12 + number(&end[4..12])).unwrap_or(usize::MAX);
+        let locator = end.get(length..).filter(|at| at.starts_with(b"PK\x06\x07"));
+        let Some(after) = locator.and_then(|locator| locator.get(20..)) else {
+            return Ok(None);
+        };
+        end = after;
+    }
+    if !end.starts_with(b"PK\x05\x06") || end.len() < 22 {
+        return Ok(None);
+    }
+    let comment = &end[22..];
+    let said = number(&end[20..22]) == comment.len() as u64;
+    let another = comment.windows(4).any(|four| four == b"PK\x05\x06");
+    Ok((said && !another).then_some(at + rest.len() as u64))
+}
+
+/// More than all records that end a directory can be, with the longest comment.
+const LONGEST_END: u64 = 1 << 20;
 
 /// The announced length and no other; the crate checks the checksum where its reader ends.
 struct Announced<'a, R> {

@@ -1,8 +1,9 @@
 //! Images: present, else pulled, else built; loaded from a package; committed from a container.
 
 use std::io::Write;
+use std::time::Duration;
 
-use bollard::models::ContainerConfig;
+use bollard::models::{ContainerConfig, HealthConfig};
 use bollard::query_parameters::{
     CommitContainerOptions, CreateImageOptions, ImportImageOptions, RemoveImageOptions,
     TagImageOptions,
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::body;
 use super::error::{Doing, EngineError};
 use super::{BuildNetwork, BuildSpec, Engine, Labels, Purpose};
-use crate::plan::model::Image;
+use crate::plan::model::{Healthcheck, Image};
 
 /// How an image came to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +37,31 @@ pub struct ImageFacts {
     pub volumes: Vec<String>,
     /// Its own environment, as `KEY=value`.
     pub environment: Vec<String>,
-    /// Its own health check's command: `["CMD", ...]` or `["CMD-SHELL", "..."]`.
-    pub healthcheck: Option<Vec<String>>,
+    /// Its own health check, where it has one.
+    pub healthcheck: Option<Healthcheck>,
     /// TCP ports that it exposes.
     pub tcp_ports: Vec<u16>,
     /// The digest of the build context that we built it from, if we did.
     pub built_from: Option<String>,
+}
+
+/// As an image says it; to the engine a zero is something that is not said.
+fn health_check(check: HealthConfig) -> Option<Healthcheck> {
+    let said = |nanos: Option<i64>| {
+        let nanos = u64::try_from(nanos?).ok().filter(|nanos| *nanos > 0)?;
+        Some(Duration::from_nanos(nanos))
+    };
+    let test = check.test?;
+    let retries = check.retries.and_then(|times| u32::try_from(times).ok());
+    test.first()
+        .is_some_and(|kind| kind != "NONE")
+        .then_some(Healthcheck {
+            interval: said(check.interval),
+            timeout: said(check.timeout),
+            retries: retries.filter(|times| *times > 0),
+            start_period: said(check.start_period),
+            test,
+        })
 }
 
 impl Engine {
@@ -77,10 +97,7 @@ impl Engine {
             id: seen.id.unwrap_or_default(),
             volumes,
             environment: config.env.unwrap_or_default(),
-            healthcheck: config
-                .healthcheck
-                .and_then(|check| check.test)
-                .filter(|test| test.first().is_some_and(|kind| kind != "NONE")),
+            healthcheck: config.healthcheck.and_then(health_check),
             tcp_ports,
             built_from: config
                 .labels

@@ -262,7 +262,7 @@ pub(crate) fn manifest(
 fn start(root: &Path, script: &str) -> String {
     use std::os::unix::fs::PermissionsExt;
     let executable = std::fs::metadata(root.join(script))
-        .is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0);
+        .is_ok_and(|meta| meta.permissions().mode() & 0o100 != 0);
     if executable {
         format!("./{script}")
     } else {

@@ -24,10 +24,11 @@ pub fn references(text: &str) -> Vec<Reference> {
     let mut stages: Vec<String> = Vec::new();
     let mut stage_count = 0_usize;
     for instruction in instructions(text) {
-        let (word, rest) = instruction
-            .split_once(char::is_whitespace)
-            .unwrap_or((instruction.as_str(), ""));
-        let rest = rest.trim();
+        let (mut word, mut rest) = first_word(&instruction);
+        // What is to be done when another image is built on this one, which a later stage of the file may be.
+        while word.eq_ignore_ascii_case("ONBUILD") {
+            (word, rest) = first_word(rest);
+        }
         match word.to_ascii_uppercase().as_str() {
             "ARG" if stage_count == 0 => {
                 for pair in rest.split_whitespace() {
@@ -49,8 +50,7 @@ pub fn references(text: &str) -> Vec<Reference> {
                 }
                 stage_count += 1;
             }
-            // A variable may hold a URL, so it counts as one.
-            "ADD" if ["://", "$", "git@"].iter().any(|mark| rest.contains(mark)) => {
+            "ADD" if may_be_remote(rest) => {
                 found.push(Reference::Remote(instruction.clone()));
             }
             "COPY" => {
@@ -69,16 +69,54 @@ pub fn references(text: &str) -> Vec<Reference> {
     found
 }
 
+fn first_word(text: &str) -> (&str, &str) {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim())
+}
+
+/// A variable may hold a URL, so it counts as one; so does what JSON may hide behind an escape.
+fn may_be_remote(sources: &str) -> bool {
+    let plain: String = sources
+        .chars()
+        .filter(|c| !matches!(c, '"' | '\'' | '\\' | '`'))
+        .collect();
+    let hidden = sources.starts_with('[') && sources.contains('\\');
+    hidden || ["://", "$", "git@"].iter().any(|mark| plain.contains(mark))
+}
+
+/// The text with the variables' values in place of their names; a `$` that is left is one of another.
+fn substituted(text: &str, arguments: &BTreeMap<String, String>) -> String {
+    let mut done = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        done.push_str(before);
+        let braced = after
+            .strip_prefix('{')
+            .and_then(|after| after.split_once('}'));
+        let end = after
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(after.len());
+        let (name, left) = braced.unwrap_or_else(|| after.split_at(end));
+        match arguments.get(name) {
+            Some(value) => {
+                done.push_str(value);
+                rest = left;
+            }
+            None => {
+                done.push('$');
+                rest = after;
+            }
+        }
+    }
+    done + rest
+}
+
 fn image_reference(
     image: &str,
     arguments: &BTreeMap<String, String>,
     stages: &[String],
 ) -> Option<Reference> {
-    let mut name = image.trim_matches(['"', '\'']).to_owned();
-    for (argument, value) in arguments {
-        name = name.replace(&format!("${{{argument}}}"), value);
-        name = name.replace(&format!("${argument}"), value);
-    }
+    let name = substituted(image.trim_matches(['"', '\'']), arguments);
     if name.contains('$') {
         return Some(Reference::Unknown(image.to_owned()));
     }
@@ -88,29 +126,25 @@ fn image_reference(
     Some(Reference::Image(name))
 }
 
-/// The instructions, with continued lines joined and comments left out.
+/// The instructions, as the engine reads them: continued lines are joined with nothing between, comments and empty lines
+/// left out.
 fn instructions(text: &str) -> Vec<String> {
-    // The one directive that changes how lines are read.
-    let escape = text
-        .lines()
-        .take_while(|line| line.trim_start().starts_with('#'))
-        .find_map(|line| {
-            let (name, value) = line.trim_start_matches(['#', ' ', '\t']).split_once('=')?;
-            (name.trim().eq_ignore_ascii_case("escape")).then(|| value.trim().to_owned())
-        })
-        .unwrap_or_else(|| "\\".to_owned());
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let escape = escape(text);
     let mut found = Vec::new();
     let mut current = String::new();
     for line in text.lines() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
+        // Between two lines that are one, blanks count.
+        let start = line.trim_start();
+        if start.is_empty() || start.starts_with('#') {
             continue;
         }
-        match line.strip_suffix(escape.as_str()) {
-            Some(start) => {
-                current.push_str(start);
-                current.push(' ');
-            }
+        let line = match current.is_empty() {
+            true => start.trim_end(),
+            false => line.trim_end(),
+        };
+        match line.strip_suffix(escape) {
+            Some(start) => current.push_str(start),
             None => {
                 current.push_str(line);
                 found.push(std::mem::take(&mut current).trim().to_owned());
@@ -121,6 +155,20 @@ fn instructions(text: &str) -> Vec<String> {
         found.push(current.trim().to_owned());
     }
     found
+}
+
+/// The character that continues a line. It may be said by a directive, and directives end with the first line that is none.
+fn escape(text: &str) -> char {
+    let directives = text.lines().map_while(|line| {
+        let (name, value) = line.trim_start().strip_prefix('#')?.split_once('=')?;
+        let name = name.trim();
+        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_name.then(|| (name.to_ascii_lowercase(), value.trim()))
+    });
+    let said = directives
+        .filter(|(name, _)| name == "escape")
+        .find_map(|(_, value)| value.chars().next());
+    said.unwrap_or('\\')
 }
 
 #[cfg(test)]
@@ -155,7 +203,7 @@ mod tests {
             ),
             (
                 "FROM a\nADD --chown=1:1 \\\n  # why\n  https://h/x /x",
-                vec![image("a"), remote("ADD --chown=1:1  https://h/x /x")],
+                vec![image("a"), remote("ADD --chown=1:1   https://h/x /x")],
             ),
             (
                 "FROM a\nADD [\"https://h/x\", \"/x\"]",
@@ -172,6 +220,37 @@ mod tests {
             (
                 "# escape=`\nFROM a\nADD `\n http://h/x /x",
                 vec![image("a"), remote("ADD  http://h/x /x")],
+            ),
+            // A directive after a comment is a comment.
+            (
+                "# why\n# escape=`\nFROM a\nADD \\\n http://h/x /x",
+                vec![image("a"), remote("ADD  http://h/x /x")],
+            ),
+            ("FRO\\\nM b", vec![image("b")]),
+            (
+                "FROM a\nADD http:\\\n//h/x /x",
+                vec![image("a"), remote("ADD http://h/x /x")],
+            ),
+            (
+                "FROM a\nADD ht\"tp:/\"/h/x /x",
+                vec![image("a"), remote("ADD ht\"tp:/\"/h/x /x")],
+            ),
+            (
+                "FROM a\nADD [\"http:\\u002f/h/x\", \"/x\"]",
+                vec![image("a"), remote("ADD [\"http:\\u002f/h/x\", \"/x\"]")],
+            ),
+            ("\u{feff}FROM b\n", vec![image("b")]),
+            (
+                "FROM a AS one\nONBUILD ADD http://h/x /x\nFROM one",
+                vec![image("a"), remote("ONBUILD ADD http://h/x /x")],
+            ),
+            (
+                "ARG A=postgres:\nARG A15=b\nFROM $A15\nFROM ${A}15\nFROM $A15x",
+                vec![
+                    image("b"),
+                    image("postgres:15"),
+                    Reference::Unknown("$A15x".to_owned()),
+                ],
             ),
         ] {
             assert_eq!(references(text), expected, "{text}");

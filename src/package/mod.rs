@@ -55,6 +55,7 @@ impl OpenLimits {
             entries: self.entries,
             ratio: self.ratio,
             links: archive::names::Links::Inside,
+            unambiguous: true,
         }
     }
 }

@@ -22,8 +22,8 @@ const MAX_BYTES: u64 = 64 << 20;
 
 /// Compares a package with the sums in its root, where there are any.
 ///
-/// Every file must be listed and every listed file be there. A symbolic link need not be listed (`sha256sum` follows
-/// links, and `find -type f` leaves them out); where it is, the file that it leads to counts.
+/// Every file must be listed and every listed file be there, a symbolic link to a file as well: of it the content counts
+/// that is read under its name, as `sha256sum` has it.
 pub(super) fn enforce(package: &Path, scanned: &Scanned) -> Result<(), OpenError> {
     if !scanned.listing.iter().any(|file| file.path == FILE) {
         return Ok(());
@@ -63,7 +63,10 @@ fn problems(text: &str, scanned: &Scanned) -> Vec<String> {
                     problems.push(format!("`{path}` is listed twice"));
                 }
             }
-            None => problems.push(format!("line {} is not `<sha256>  <file>`", number + 1)),
+            None => problems.push(format!(
+                "line {} is not `<sha256>  <file>`, as `sha256sum` writes it without `--tag`",
+                number + 1
+            )),
         }
     }
     let files: BTreeMap<&str, &FileEntry> = scanned
@@ -85,7 +88,9 @@ fn problems(text: &str, scanned: &Scanned) -> Vec<String> {
         }
     }
     for file in &scanned.listing {
-        if file.link.is_none()
+        // `sha256sum` can list no link to a folder.
+        let leads_nowhere = file.link.is_some() && content_of(file, scanned, &files).is_none();
+        if !leads_nowhere
             && !sums.contains_key(&file.path)
             && !UNLISTED.contains(&file.path.as_str())
         {
@@ -128,12 +133,43 @@ fn parse(line: &str) -> Option<(String, String)> {
         .strip_prefix("  ")
         .or_else(|| rest.strip_prefix(" *"))?;
     let path = if escaped {
-        path.replace("\\n", "\n")
-            .replace("\\r", "\r")
-            .replace("\\\\", "\\")
+        unescaped(path)?
     } else {
         path.to_owned()
     };
     let clean = names::clean(path.as_bytes()).ok()?;
     Some((String::from_utf8(clean).ok()?, sum.to_ascii_lowercase()))
+}
+
+/// `\\n`, `\\r` and `\\` as what they stand for.
+fn unescaped(path: &str) -> Option<String> {
+    let mut plain = String::new();
+    let mut letters = path.chars();
+    while let Some(letter) = letters.next() {
+        plain.push(match letter {
+            '\\' => match letters.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                '\\' => '\\',
+                _ => return None,
+            },
+            other => other,
+        });
+    }
+    Some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn escapes_are_read_from_left_to_right() {
+        let sum = "0".repeat(64);
+        let path = |line: String| parse(&line).map(|(path, _)| path);
+        assert_eq!(path(format!("\\{sum}  a\\\\nb")).as_deref(), Some("a\\nb"));
+        assert_eq!(path(format!("{sum} *a\\nb")).as_deref(), Some("a\\nb"));
+        assert_eq!(path(format!("\\{sum}  a\\xb")), None);
+        assert_eq!(path(format!("SHA256 (a) = {sum}")), None);
+    }
 }

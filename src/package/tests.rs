@@ -268,8 +268,9 @@ fn sums_are_enforced_and_every_deviation_is_named() {
             "`d/b` is not listed".to_owned(),
             "`gone` is listed but missing".to_owned(),
             "`gone` is listed twice".to_owned(),
-            "line 4 is not `<sha256>  <file>`".to_owned(),
-            "line 5 is not `<sha256>  <file>`".to_owned(),
+            "`l` is not listed".to_owned(),
+            "line 4 is not `<sha256>  <file>`, as `sha256sum` writes it without `--tag`".to_owned(),
+            "line 5 is not `<sha256>  <file>`, as `sha256sum` writes it without `--tag`".to_owned(),
         ];
         assert_eq!(problems, expected);
     }

@@ -1,28 +1,46 @@
 //! What comes after what.
 
+use std::collections::{BTreeSet, HashMap};
+
 /// The indices of `nodes` so that each comes after everything it names; among those that are free, the one
 /// listed first. Names that are not in the list are ignored (they are reported elsewhere).
 ///
 /// # Errors
 /// A cycle, as the names along it with the first one repeated at its end.
 pub(crate) fn sort<'a>(nodes: &[(&'a str, Vec<&'a str>)]) -> Result<Vec<usize>, Vec<String>> {
-    let index = |name: &str| nodes.iter().position(|(n, _)| *n == name);
+    let mut index: HashMap<&str, usize> = HashMap::new();
+    for (at, (name, _)) in nodes.iter().enumerate() {
+        index.entry(name).or_insert(at);
+    }
     let after: Vec<Vec<usize>> = nodes
         .iter()
-        .map(|(_, names)| names.iter().filter_map(|name| index(name)).collect())
+        .map(|(_, names)| {
+            names
+                .iter()
+                .filter_map(|name| index.get(name).copied())
+                .collect()
+        })
         .collect();
-    let mut done: Vec<usize> = Vec::with_capacity(nodes.len());
-    while done.len() < nodes.len() {
-        let free = (0..nodes.len()).find(|i| {
-            !done.contains(i)
-                && after
-                    .get(*i)
-                    .is_some_and(|needs| needs.iter().all(|need| done.contains(need)))
-        });
-        match free {
-            Some(i) => done.push(i),
-            None => return Err(cycle(nodes, &after, &done)),
+    let mut before: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    let mut waits: Vec<usize> = after.iter().map(Vec::len).collect();
+    for (node, needs) in after.iter().enumerate() {
+        for need in needs {
+            before[*need].push(node);
         }
+    }
+    let mut free: BTreeSet<usize> = (0..nodes.len()).filter(|node| waits[*node] == 0).collect();
+    let mut done: Vec<usize> = Vec::with_capacity(nodes.len());
+    while let Some(node) = free.pop_first() {
+        done.push(node);
+        for next in &before[node] {
+            waits[*next] -= 1;
+            if waits[*next] == 0 {
+                free.insert(*next);
+            }
+        }
+    }
+    if done.len() < nodes.len() {
+        return Err(cycle(nodes, &after, &done));
     }
     Ok(done)
 }

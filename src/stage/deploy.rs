@@ -9,7 +9,7 @@ use super::surrounded::Watched;
 use super::{Bad, emulators, isolate, provision, step, unassisted};
 use crate::agent::protocol::{Answer, Ask};
 use crate::check::model::{Test, When};
-use crate::event::{CaseStatus, EventKind, Owner, Stage};
+use crate::event::{CaseStatus, Event, EventKind, Owner, Stage};
 use crate::plan::model::{Action, Component, Package, Step};
 use crate::staging::Bastion;
 
@@ -36,42 +36,55 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         during.end(run, &package, result.is_ok()).await?;
     }
     unchanged(run, "during").await?;
-    unassisted_suite(run, &package, took).await?;
+    let events = run.recorder.events();
+    unassisted_suite(run, &package, &events, took).await?;
     let asked = emulators::judge(run, Stage::Deploy).await?;
-    if !run.watched.deviations.is_empty() {
-        let found: Vec<&str> = run.watched.deviations.iter().map(String::as_str).collect();
-        return Err(Bad::new(
-            Owner::Engine,
-            format!(
-                "steps had something around them that was not declared (a defect of rehearse): {}",
-                found.join("; ")
-            ),
-        ));
+    if let Some(bad) = deviation(run) {
+        return Err(bad);
     }
     result?;
     asked.map_or(Ok(()), Err)
 }
 
-/// Says of the deploy as it was seen whether it needed anybody.
-async fn unassisted_suite(run: &Run, package: &Package, took: Duration) -> Result<(), Bad> {
+/// Says of the steps in `events` as they were seen whether they needed anybody. `took` is the time of all of them.
+pub(super) async fn unassisted_suite(
+    run: &Run,
+    package: &Package,
+    events: &[Event],
+    took: Duration,
+) -> Result<(), Bad> {
     let staging = run.staging()?;
     let heard = isolate::heard_so_far(staging).await;
     let network = staging.network.agent.ask(Ask::Network).await?.answer;
-    let events = run.recorder.events();
     let cases = unassisted::cases(&unassisted::Deploy {
-        events: &events,
+        events,
         took,
         limit: run.order.plan.limits.deploy,
         manual: &package.manual,
         digest: &package.digest,
         heard,
         watched: &run.watched,
+        habits: &run.habits,
         hears_calls: matches!(network, Answer::Network(facts) if facts.hears_calls),
     });
     for case in cases {
         run.case(Stage::Deploy, case);
     }
     Ok(())
+}
+
+/// What steps had around them and nobody declared.
+pub(super) fn deviation(run: &Run) -> Option<Bad> {
+    let found: Vec<&str> = run.watched.deviations.iter().map(String::as_str).collect();
+    (!found.is_empty()).then(|| {
+        Bad::new(
+            Owner::Engine,
+            format!(
+                "steps had something around them that was not declared (a defect of rehearse): {}",
+                found.join("; ")
+            ),
+        )
+    })
 }
 
 /// Ends everything of the deploy that could go on: the bastion with all that steps started in it, and the service in

@@ -113,7 +113,7 @@ pub(super) async fn of_volumes(
         return Ok(BTreeMap::new());
     }
     let ground = &staging.ground;
-    let name = ground.names.of(&format!("{}-fingerprint", generation.name));
+    let name = ground.names.of(&format!("fingerprint-{}", generation.name));
     let mut spec = ContainerSpec::new(name, &staging.agent_image, Attach::None);
     let mut command = agent(&["fingerprint"]);
     for (index, (_, branch, most)) in volumes.iter().enumerate() {

@@ -13,6 +13,7 @@ use super::isolate::Outside;
 use super::schema::Schemas;
 use super::surrounded::Watched;
 use super::takeover::{Given, Taken, Takeover};
+use super::unassisted::Habits;
 use crate::backup::BackupFacts;
 use crate::backup::remembered::Remembered;
 use crate::check::model::BaselineSeen;
@@ -215,6 +216,8 @@ pub struct Run {
     pub working_in: Option<String>,
     /// From deploy: what surrounded the steps.
     pub(crate) watched: Watched,
+    /// What the site asked for outside where this run did not see it.
+    pub(crate) habits: Habits,
     /// From deploy: what is watched as long as it goes on.
     pub(crate) during: Option<During>,
     /// From deploy: the first component after which a test was seen to fail, by the test's name.
@@ -249,6 +252,7 @@ impl Run {
             bastion: None,
             working_in: None,
             watched: Watched::new(),
+            habits: Habits::NONE,
             during: None,
             first_broken_by: BTreeMap::new(),
             taken: None,

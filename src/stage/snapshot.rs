@@ -120,7 +120,7 @@ async fn freeze_containers(
         .iter()
         .map(|running| running.container.as_str())
         .collect();
-    let helper = ground.names.of(&format!("{}-changes", generation.name));
+    let helper = ground.names.of(&format!("changes-{}", generation.name));
     let changes = ground
         .engine
         .changed_paths(&containers, (&helper, &staging.agent_image), &ground.labels)

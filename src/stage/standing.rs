@@ -43,7 +43,7 @@ pub(super) async fn first_down(run: &Run, stage: Stage) -> Result<Option<String>
                 state.last_check.unwrap_or_default().trim()
             )),
             Ok(state) if state.health.is_none() => {
-                let complaint = staging.complaint(running).await;
+                let complaint = staging.complaint(running).await?;
                 complaint.map(|said| format!("service `{}` is unhealthy: {said}", service.name))
             }
             Ok(_) => None,

@@ -25,7 +25,7 @@ static ASKS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// What a program says that wanted to ask and found nobody.
 static MISSES: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r"(?i)(EOFError|EOF when reading a line|end of file on (stdin|standard input)|(stdin|standard input|input device) is not a (tty|terminal)|a terminal is required|no tty present|unable to read (the )?password)",
+        r"(?i)(EOFError|EOF when reading a line|end of file on (stdin|standard input)|(stdin|standard input|input device) is not a (tty|terminal)|a terminal is required|no tty present|/dev/tty.*(no such device|not configured)|could not read (username|password)|unable to read (the )?password)",
     )
     .ok()
 });
@@ -47,16 +47,51 @@ pub(super) struct Deploy<'a> {
     pub digest: &'a str,
     /// What surrounded the steps.
     pub watched: &'a Watched,
+    /// What the site does by itself, as was seen elsewhere.
+    pub habits: &'a Habits,
     /// `Err` where not every question for an outside name can have been heard.
     pub heard: Result<(), String>,
     /// True where a call to an outside address is heard on this engine's networks.
     pub hears_calls: bool,
 }
 
+/// What a site asked for outside before any deploy. A path, and a run that tries again, do not ask all that makes it do so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Habits {
+    /// A name, and who asked for it.
+    pub names: BTreeSet<(String, String)>,
+    /// Who called an address.
+    pub callers: BTreeSet<String>,
+}
+
+impl Habits {
+    /// None that is known.
+    pub(super) const NONE: Self = Self {
+        names: BTreeSet::new(),
+        callers: BTreeSet::new(),
+    };
+
+    /// With what these events show.
+    #[must_use]
+    pub(super) fn with(mut self, events: &[Event]) -> Self {
+        for event in events {
+            if let EventKind::OutsideName { stage, name, asker } = &event.kind
+                && *stage < Stage::Deploy
+            {
+                self.names.insert((name.clone(), asker.clone()));
+            } else if let EventKind::OutsideCall { stage, caller } = &event.kind
+                && *stage < Stage::Deploy
+            {
+                self.callers.insert(caller.clone());
+            }
+        }
+        self
+    }
+}
+
 /// One step as it was seen.
 struct Seen {
     name: String,
-    target: String,
     runs: bool,
     lines: Vec<String>,
     late: bool,
@@ -67,11 +102,11 @@ pub(super) fn cases(deploy: &Deploy<'_>) -> Vec<Case> {
     let steps = steps(deploy.events);
     let calls = deploy
         .hears_calls
-        .then(|| nothing_outside_was_called(deploy, &steps));
+        .then(|| nothing_outside_was_called(deploy));
     [
         nobody_was_asked(&steps, deploy.watched),
         nobody_is_needed(deploy),
-        nothing_outside_was_asked_for(deploy, &steps),
+        nothing_outside_was_asked_for(deploy),
     ]
     .into_iter()
     .chain(calls)
@@ -87,14 +122,11 @@ fn steps(events: &[Event]) -> Vec<Seen> {
     let mut steps: Vec<Seen> = Vec::new();
     for event in events {
         if let EventKind::StepStarted {
-            component,
-            step,
-            target,
+            component, step, ..
         } = &event.kind
         {
             steps.push(Seen {
                 name: format!("{component}/{step}"),
-                target: target.clone(),
                 runs: false,
                 lines: Vec::new(),
                 late: false,
@@ -209,8 +241,25 @@ fn nobody_is_needed(deploy: &Deploy<'_>) -> Case {
     case("no person is part of the deploy", found)
 }
 
+/// Where steps have worked so far: what a service does that was given another image, new files or a restart is what the
+/// package made it do.
+#[derive(Default)]
+struct Touched<'a>(BTreeSet<&'a str>);
+
+impl<'a> Touched<'a> {
+    fn learn(&mut self, event: &'a Event) {
+        if let EventKind::StepStarted { target, .. } = &event.kind {
+            self.0.insert(target);
+        }
+    }
+
+    fn by_a_step(&self, who: &str) -> bool {
+        who == "bastion" || self.0.contains(who)
+    }
+}
+
 /// A name that the same asker asked for before the deploy is the site's own affair.
-fn nothing_outside_was_asked_for(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
+fn nothing_outside_was_asked_for(deploy: &Deploy<'_>) -> Case {
     const NAME: &str = "no step asks for anything outside staging";
     if let Err(why) = &deploy.heard {
         let case = not_passed(Stage::Deploy, NAME, CaseStatus::Error, 0.0, why.clone());
@@ -219,19 +268,18 @@ fn nothing_outside_was_asked_for(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
             ..case
         };
     }
-    let mut before = BTreeSet::new();
+    let habits = deploy.habits.clone().with(deploy.events);
     let mut theirs = Vec::new();
     let mut others = BTreeSet::new();
+    let mut touched = Touched::default();
     for event in deploy.events {
+        touched.learn(event);
         let EventKind::OutsideName { stage, name, asker } = &event.kind else {
             continue;
         };
-        if *stage < Stage::Deploy {
-            before.insert((name, asker));
-        } else if *stage == Stage::Deploy && !before.contains(&(name, asker)) {
-            let of_step =
-                asker == "bastion" || steps.iter().any(|step| step.runs && step.target == *asker);
-            if of_step {
+        let is_new = !habits.names.contains(&(name.clone(), asker.clone()));
+        if *stage == Stage::Deploy && is_new {
+            if touched.by_a_step(asker) {
                 theirs.push(format!("{asker} asked for {name}"));
             } else {
                 others.insert(format!("{asker} asked for {name}"));
@@ -245,7 +293,7 @@ fn nothing_outside_was_asked_for(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
     let figure = (!others.is_empty()).then(|| {
         let others: Vec<String> = others.into_iter().collect();
         format!(
-            "of the services, in which no step ran: {}",
+            "of the services, which no step had touched: {}",
             others.join("; ")
         )
     });
@@ -253,22 +301,21 @@ fn nothing_outside_was_asked_for(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
 }
 
 /// A program that knows an address asks for no name. What it called is not known, only that it looked for the way out.
-fn nothing_outside_was_called(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
+fn nothing_outside_was_called(deploy: &Deploy<'_>) -> Case {
     const NAME: &str = "no step calls an address outside staging";
-    let mut before = BTreeSet::new();
+    let habits = deploy.habits.clone().with(deploy.events);
     let mut theirs: BTreeMap<&str, usize> = BTreeMap::new();
     let mut others = BTreeSet::new();
     let mut either = BTreeSet::new();
+    let mut touched = Touched::default();
     for event in deploy.events {
+        touched.learn(event);
         let EventKind::OutsideCall { stage, caller } = &event.kind else {
             continue;
         };
-        if *stage < Stage::Deploy {
-            before.insert(caller.as_str());
-        } else if *stage == Stage::Deploy {
-            let of_step =
-                caller == "bastion" || steps.iter().any(|step| step.runs && step.target == *caller);
-            if before.contains(caller.as_str()) {
+        if *stage == Stage::Deploy {
+            let of_step = touched.by_a_step(caller);
+            if habits.callers.contains(caller) {
                 if of_step {
                     either.insert(caller.as_str());
                 }
@@ -301,7 +348,7 @@ fn nothing_outside_was_called(deploy: &Deploy<'_>, steps: &[Seen]) -> Case {
         (false, _) => Err(format!("{}: nobody answered", said.join("; "))),
         (true, true) => Ok(None),
         (true, false) => Ok(Some(format!(
-            "of the services, in which no step ran, these called one: {}",
+            "of the services, which no step had touched, these called one: {}",
             others.into_iter().collect::<Vec<_>>().join(", ")
         ))),
     };
@@ -384,6 +431,7 @@ mod tests {
             manual: &[],
             digest: "sha256:00",
             watched: &Watched::new(),
+            habits: &Habits::NONE,
             heard: Ok(()),
             hears_calls: true,
         };
@@ -416,8 +464,8 @@ mod tests {
     fn a_call_outside_is_held_against_steps_and_not_against_the_site() {
         use CaseStatus::{Failed, Passed};
         let with = |more: Vec<EventKind>, target: &str| {
-            let mut kinds = more;
-            kinds.extend(step(target, &[]));
+            let mut kinds = step(target, &[]);
+            kinds.extend(more);
             statuses(kinds)[2]
         };
         let during = |asker| vec![outside(Stage::Deploy, asker)];
@@ -430,6 +478,38 @@ mod tests {
             outside(Stage::Deploy, "web"),
         ];
         assert_eq!(with(always, "web"), Passed);
+        // Before a step has touched it a service is its own.
+        let mut kinds = during("web");
+        kinds.extend(step("web", &[]));
+        assert_eq!(statuses(kinds)[2], Passed);
+        // A service that got another image has run no script of the package, and runs what it brought.
+        let mut kinds = step("web", &[]);
+        for kind in &mut kinds {
+            if let EventKind::StepFinished { exit_code, .. } = kind {
+                *exit_code = None;
+            }
+        }
+        kinds.extend(during("web"));
+        let events = events(kinds);
+        let habits = |of: &[Event]| Habits::NONE.with(of);
+        let seen = |habits: &Habits| {
+            cases(&Deploy {
+                events: &events,
+                took: Duration::from_secs(2),
+                limit: Duration::from_secs(60),
+                manual: &[],
+                digest: "sha256:00",
+                watched: &Watched::new(),
+                habits,
+                heard: Ok(()),
+                hears_calls: true,
+            })[2]
+                .status
+        };
+        assert_eq!(seen(&Habits::NONE), Failed);
+        // What was seen of the site elsewhere counts as seen.
+        let elsewhere = self::events(vec![outside(Stage::Baseline, "web")]);
+        assert_eq!(seen(&habits(&elsewhere)), Passed);
     }
 
     #[test]
@@ -446,6 +526,7 @@ mod tests {
                 watched,
                 heard: Ok(()),
                 hears_calls: true,
+                habits: &Habits::NONE,
             })
         };
         let stty = self::events(step(
@@ -498,8 +579,8 @@ mod tests {
             ),
             (vec![call(Stage::Verify, "bastion")], "bastion", Passed),
         ] {
-            let mut kinds = calls;
-            kinds.extend(step(target, &[]));
+            let mut kinds = step(target, &[]);
+            kinds.extend(calls);
             assert_eq!(statuses(kinds)[3], status);
         }
     }
@@ -526,6 +607,7 @@ mod tests {
             manual: &[],
             digest: "sha256:00",
             watched: &Watched::new(),
+            habits: &Habits::NONE,
             heard: Err("the agent is deaf".to_owned()),
             hears_calls: false,
         };

@@ -9,7 +9,7 @@ use crate::engine::{
     Attach, ContainerSpec, EngineError, ExecLine, ExecOutcome, ExecSpec, HostPaths, Purpose,
     VolumeAt,
 };
-use crate::plan::model::Package;
+use crate::plan::model::{Healthcheck, Package};
 
 /// Waits for ever and ends at once when asked. It needs no more than the shell that steps need anyway.
 const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done";
@@ -31,6 +31,8 @@ pub(super) fn idle(
     spec.entrypoint = Some(vec!["/bin/sh".into(), "-c".into(), IDLE.into()]);
     spec.command = Some(Vec::new());
     spec.init = true;
+    // What its image would check is no step's doing.
+    spec.healthcheck = Some(Healthcheck::disabled());
     spec.hostname = Some(Bastion::NAME.into());
     spec.working_dir = Some(PACKAGE_FOLDER.into());
     spec.environment = environment.clone();
@@ -97,10 +99,16 @@ impl Bastion {
         agent_image: &str,
         package: &Package,
     ) -> Result<String, EngineError> {
+        let engine = &ground.engine;
         if let Some(filled) = &ground.filled {
+            // The engine would make an empty one of that name.
+            let Some(_) = engine.volume(filled).await? else {
+                let gone = format!("the volume {filled}, which has the package, is gone");
+                return Err(EngineError::new("open a bastion", gone)
+                    .with_help("somebody removed it; run the rehearsal anew"));
+            };
             return Ok(filled.clone());
         }
-        let engine = &ground.engine;
         let volume = ground.package_volume();
         engine
             .create_volume(&volume, &ground.labels, Purpose::Run, Default::default())

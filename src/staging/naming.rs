@@ -69,11 +69,60 @@ impl Names {
 
     /// An image that belongs to this run.
     pub fn image(&self, what: &str) -> String {
+        let tag = tag(what);
         if self.staging == self.run {
-            return format!("rehearse-run/{}:{}", self.run, slug(what));
+            return format!("rehearse-run/{}:{tag}", self.run);
         }
         // An earlier run's image of that name may still be part of the snapshot.
         let own = self.run.rsplit('-').next().unwrap_or(&self.run);
-        format!("rehearse-run/{}:{own}-{}", self.staging, slug(what))
+        format!("rehearse-run/{}:{own}-{tag}", self.staging)
+    }
+}
+
+/// The longest part of a name that is kept in a tag, of which an engine allows 128 characters.
+const READABLE: usize = 60;
+
+/// For a tag: what can be read of a name, and where that is not all of it a digest that tells it from others.
+fn tag(what: &str) -> String {
+    let named = distinct(what);
+    if named == what && named.len() <= READABLE {
+        return named;
+    }
+    let readable: String = slug(what).chars().take(READABLE).collect();
+    let digest = crate::digest::sha256(what);
+    let digest = digest.trim_start_matches("sha256:");
+    let short = digest.get(..6).unwrap_or(digest);
+    // A tag begins with a letter or a number.
+    format!("{readable}-{short}")
+        .trim_start_matches('-')
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Names, tag};
+
+    #[test]
+    fn images_of_different_steps_have_different_tags_that_an_engine_takes() {
+        assert_eq!(tag("snapshot-db"), "snapshot-db");
+        let long = "x".repeat(300);
+        let names = [
+            "a-b/c",
+            "a/b-c",
+            "a/b c",
+            "网站/镜像",
+            "сайт/образ",
+            &long,
+            "A/B",
+        ];
+        let tags: std::collections::BTreeSet<String> = names.iter().map(|name| tag(name)).collect();
+        assert_eq!(tags.len(), names.len(), "{tags:?}");
+        for tag in &tags {
+            let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
+            assert!(tag.len() <= 70 && tag.chars().all(fits), "{tag}");
+            assert!(!tag.starts_with('-'), "{tag}");
+        }
+        let retried = Names::of_run("site-2").within("site-1");
+        assert_eq!(retried.image("web"), "rehearse-run/site-1:2-web");
     }
 }

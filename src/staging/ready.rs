@@ -78,7 +78,7 @@ fn health_command(blueprint: &Blueprint) -> Option<Vec<String>> {
     let test = match &blueprint.service.healthcheck {
         // Without a test of its own it changes only the intervals of the image's.
         Some(check) if !check.test.is_empty() => &check.test,
-        Some(_) | None => blueprint.facts.healthcheck.as_ref()?,
+        Some(_) | None => &blueprint.facts.healthcheck.as_ref()?.test,
     };
     match test.split_first() {
         Some((kind, command)) if kind == "CMD" => Some(command.to_vec()),
@@ -117,29 +117,24 @@ struct Pace {
 }
 
 impl Pace {
+    /// What the stack does not say, the image says, else the engine; a zero says nothing.
     fn of(running: &Running) -> Self {
-        let check = running.blueprint.service.healthcheck.as_ref();
-        let of = |pick: fn(&Healthcheck) -> Option<Duration>| check.and_then(pick);
+        let blueprint = &running.blueprint;
+        let stack = blueprint.service.healthcheck.as_ref();
+        let image = blueprint.facts.healthcheck.as_ref();
+        let of = |pick: fn(&Healthcheck) -> Option<Duration>| {
+            let said = |check: Option<&Healthcheck>| check.and_then(pick).filter(|t| !t.is_zero());
+            said(stack).or_else(|| said(image))
+        };
+        let times = |check: Option<&Healthcheck>| check?.retries.filter(|times| *times > 0);
         Self {
             start_period: of(|check| check.start_period).unwrap_or_default(),
             interval: of(|check| check.interval).unwrap_or(INTERVAL),
             timeout: of(|check| check.timeout).unwrap_or(INTERVAL),
-            retries: check.and_then(|check| check.retries).unwrap_or(RETRIES),
-        }
-    }
-
-    /// For a service that has long started, where somebody waits for the answer.
-    fn without_delay(self) -> Self {
-        Self {
-            start_period: Duration::ZERO,
-            interval: self.interval.min(PATIENCE),
-            ..self
+            retries: times(stack).or_else(|| times(image)).unwrap_or(RETRIES),
         }
     }
 }
-
-/// Between two failures that count, where somebody waits.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// As [`NotReady::Ended`] says it.
 const MEMORY: &str = "killed for its memory";
@@ -294,11 +289,28 @@ impl Staging {
 
     /// What a running service's health check complains of, made now in place of the engine; `None` where it is well, or has
     /// no check. It may fail as often as the engine would let it.
-    pub async fn complaint(&self, running: &Running) -> Option<String> {
-        let command = health_command(&running.blueprint)?;
-        let pace = Pace::of(running).without_delay();
-        let checked = self.becomes_healthy(running, command, pace).await;
-        checked.err().map(|not_ready| not_ready.to_string())
+    ///
+    /// # Errors
+    /// When the engine cannot run it.
+    pub async fn complaint(&self, running: &Running) -> Result<Option<String>, EngineError> {
+        let Some(command) = health_command(&running.blueprint) else {
+            return Ok(None);
+        };
+        let pace = Pace {
+            start_period: Duration::ZERO,
+            ..Pace::of(running)
+        };
+        let limit = self.ground.plan.limits.start;
+        let checked = self.becomes_healthy(running, command, pace);
+        match tokio::time::timeout(limit, checked).await {
+            Ok(Ok(())) => Ok(None),
+            Ok(Err(NotReady::Engine(error))) => Err(error),
+            Ok(Err(not_ready)) => Ok(Some(not_ready.to_string())),
+            Err(_) => Ok(Some(format!(
+                "its health check did not succeed within {} s (limits.start)",
+                limit.as_secs()
+            ))),
+        }
     }
 
     /// Runs a service's health check in place of the engine, until it succeeds or has failed as often as it may: once
@@ -327,18 +339,19 @@ impl Staging {
         };
         loop {
             let run = self.ground.engine.exec(&running.container, &spec, |_| {});
-            let said = match tokio::time::timeout(timeout, run).await {
+            let failed = match tokio::time::timeout(timeout, run).await {
                 Ok(Ok(outcome)) if outcome.exit_code == 0 => return Ok(()),
-                Ok(Ok(outcome)) => outcome.last_words(),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no end within {timeout:?}"),
+                Ok(Ok(outcome)) => NotReady::Unhealthy(outcome.last_words()),
+                Ok(Err(error)) if error.is_engines_fault() => NotReady::Engine(error),
+                Ok(Err(error)) => NotReady::Unhealthy(error.to_string()),
+                Err(_) => NotReady::Unhealthy(format!("no end within {timeout:?}")),
             };
             if Instant::now() >= counts {
                 failures += 1;
                 counts = Instant::now() + interval;
             }
             if failures >= retries {
-                return Err(NotReady::Unhealthy(said));
+                return Err(failed);
             }
             pause(begun).await;
         }

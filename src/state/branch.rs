@@ -282,7 +282,7 @@ impl StateStore {
                 read_only: false,
             });
         }
-        let name = format!("rehearse-{}-{generation}-layers", self.named);
+        let name = format!("rehearse-{}-layers-{generation}", self.named);
         let mut spec = ContainerSpec::new(name, &self.agent_image, Attach::None);
         spec.command = Some(command);
         spec.volumes = volumes;

@@ -53,6 +53,53 @@ fn hostile_zips_are_refused_by_name_and_nothing_is_written_outside() {
 }
 
 #[test]
+fn a_zip_in_which_others_would_find_more_is_refused() {
+    let place = Place::new();
+    let script = |name: &'static [u8], text: &'static str| (name, 0o100_644, text.as_bytes());
+    let one = [script(b"deploy.sh", "true\n")];
+    let two = [one[0], script(b"deploy.yaml", "package: evil\n")];
+    let (small, large) = (testing::raw_zip(&one), testing::raw_zip(&two));
+    let end = |zip: &[u8]| zip.len() - 22;
+    // Its end counts one file, and its directory has two.
+    let mut fewer = large.clone();
+    fewer[end(&large) + 8..end(&large) + 12].copy_from_slice(&[1, 0, 1, 0]);
+    // The same, and the size of the directory fits what is counted.
+    let start = u32::from_le_bytes(large[large.len() - 6..large.len() - 2].try_into().unwrap());
+    let mut shorter = fewer.clone();
+    let directory = u32::try_from(46 + one[0].0.len()).unwrap();
+    shorter[end(&large) + 12..end(&large) + 16].copy_from_slice(&directory.to_le_bytes());
+    // A second local entry that no directory names.
+    let entry = 30 + one[0].0.len() + one[0].2.len();
+    let mut hidden = small[..entry].to_vec();
+    hidden.extend_from_slice(&small);
+    let at = u32::try_from(2 * entry).unwrap();
+    let last = hidden.len() - 6;
+    hidden[last..last + 4].copy_from_slice(&at.to_le_bytes());
+    let name = hidden.len() - 22 - one[0].0.len() - 4;
+    hidden[name..name + 4].copy_from_slice(&u32::try_from(entry).unwrap().to_le_bytes());
+    // Another archive in the comment of this one.
+    let mut comment = small.clone();
+    let length = u16::try_from(large.len()).unwrap();
+    let last = comment.len() - 2;
+    comment[last..].copy_from_slice(&length.to_le_bytes());
+    comment.extend_from_slice(&large);
+    assert!(start > 0);
+    assert!(opened(&place.put("sound", &small)).is_ok());
+    assert!(opened(&place.put("sound", &large)).is_ok());
+    for (name, zip) in [
+        ("fewer", fewer),
+        ("shorter", shorter),
+        ("hidden", hidden),
+        ("comment", comment),
+        ("before", [&b"#!/bin/sh\n"[..], &small].concat()),
+        ("after", [&small[..], b"more"].concat()),
+    ] {
+        let error = opened(&place.put(name, &zip)).unwrap_err();
+        assert!(error.is_package_fault(), "{name}: {error}");
+    }
+}
+
+#[test]
 fn hostile_folders_are_refused_by_name() {
     let place = Place::new();
     let table: &[(&str, Vec<Raw>, &str, &str)] = &[

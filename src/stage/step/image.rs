@@ -1,5 +1,7 @@
 //! A step that brings an image: from an archive in the package, or built of it without a network.
 
+use std::path::Path;
+
 use super::{Outcome, timed_out, within};
 use crate::engine::{BuildNetwork, BuildSpec, EngineError, ImageFacts};
 use crate::event::{EventKind, Output, Stage};
@@ -21,7 +23,7 @@ pub(super) async fn brought(
     source: &ImageSource,
 ) -> Result<Result<(String, ImageFacts), Outcome>, Bad> {
     let ground = run.ground()?;
-    let reference = ground.names.image(&format!("{component}-{}", step.name));
+    let reference = ground.names.image(&format!("{component}/{}", step.name));
     match within(step, bring(run, component, step, source, &reference)).await {
         None => return Ok(Err(timed_out(step))),
         Some(Ok(())) => {}
@@ -90,6 +92,14 @@ async fn brings_everything(ground: &Ground, build: &Build) -> Result<(), EngineE
             "bring it along in the package, or build on an image that the stack already has",
         )
     };
+    // A link would be followed by the engine from the root of the context, and by us from where it lies.
+    let mut at = build.context.clone();
+    for part in Path::new(&build.dockerfile).components() {
+        at.push(part);
+        if at.is_symlink() {
+            return Err(refused(format!("`{}` is a symbolic link", at.display())));
+        }
+    }
     let text = tokio::fs::read_to_string(&path)
         .await
         .map_err(|error| refused(format!("the Dockerfile cannot be read: {error}")))?;

@@ -8,6 +8,7 @@ use crate::event::{CaseStatus, EventKind, Owner, Stage};
 use crate::report::record::Record;
 use crate::stage::restore::{Age, worst};
 use crate::stage::run::{Run, Snapshot, not_passed, out_of_order, passed};
+use crate::stage::unassisted::Habits;
 use crate::stage::{
     Bad, deploy, fingerprint, isolate, preflight, provision, rollback, snapshot, standing,
 };
@@ -223,8 +224,23 @@ fn restore(run: &Run, takeover: &Takeover) -> Result<(), Bad> {
 
 fn baseline(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     run.baseline_seen = takeover.kept.baseline_seen.clone();
+    run.habits = habits(&takeover.origin);
     taken_over(run, Stage::Baseline, &takeover.origin);
     Ok(())
+}
+
+/// What the site asked for outside before the first deploy.
+fn habits(origin: &Record) -> Habits {
+    let names = origin.outside_names.iter();
+    let names = names.filter(|asked| asked.stage < Stage::Deploy);
+    let callers = origin.outside_calls.iter();
+    let callers = callers.filter(|called| called.stage < Stage::Deploy);
+    Habits {
+        names: names
+            .map(|asked| (asked.name.clone(), asked.asker.clone()))
+            .collect(),
+        callers: callers.map(|called| called.caller.clone()).collect(),
+    }
 }
 
 fn taken_over(run: &Run, stage: Stage, origin: &Record) {

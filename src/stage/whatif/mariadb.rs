@@ -20,8 +20,11 @@ const BATCH: usize = 32 * 1024;
 /// Rows of a table's name and of one thing that makes it what it is.
 const SCHEMA: &str = "
 select concat(table_schema, '.', table_name), concat_ws(' ', 'column', column_name, ordinal_position, column_type,
-    is_nullable, coalesce(column_default, '-'), extra, coalesce(collation_name, '-'))
+    is_nullable, coalesce(column_default, '-'), extra, coalesce(collation_name, '-'), md5(coalesce(generation_expression, '')))
 from information_schema.columns where table_schema in (LIST) order by 1, ordinal_position;
+select concat(table_schema, '.', table_name), concat_ws(' ', 'table', engine, table_collation, create_options,
+    md5(table_comment))
+from information_schema.tables where table_type = 'BASE TABLE' and table_schema in (LIST) order by 1;
 select concat(table_schema, '.', table_name), concat_ws(' ', 'index', index_name, seq_in_index, column_name, non_unique)
 from information_schema.statistics where table_schema in (LIST) order by 1, index_name, seq_in_index;
 select concat(constraint_schema, '.', table_name), concat_ws(' ', 'constraint', constraint_name, referenced_table_name,
@@ -33,7 +36,13 @@ from information_schema.triggers where event_object_schema in (LIST) order by 1,
 select concat(table_schema, '.', table_name), concat('view ', md5(view_definition))
 from information_schema.views where table_schema in (LIST) order by 1;
 select concat(routine_schema, '.', routine_name), concat_ws(' ', routine_type, md5(coalesce(routine_definition, '')))
-from information_schema.routines where routine_schema in (LIST) order by 1, routine_type";
+from information_schema.routines where routine_schema in (LIST) order by 1, routine_type;
+select concat(specific_schema, '.', specific_name), concat_ws(' ', routine_type, ordinal_position, parameter_mode,
+    parameter_name, dtd_identifier)
+from information_schema.parameters where specific_schema in (LIST) order by 1, routine_type, ordinal_position;
+select concat(event_schema, '.', event_name), concat_ws(' ', 'event', event_type, execute_at, interval_value,
+    interval_field, starts, ends, on_completion, status, md5(event_definition))
+from information_schema.events where event_schema in (LIST) order by 1";
 
 /// The tables with the bytes of their rows.
 const TABLES: &str = "select table_schema, table_name, coalesce(data_length, 0)

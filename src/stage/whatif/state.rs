@@ -109,6 +109,13 @@ pub(super) async fn reference<'s>(walk: &Walk, shared: &'s Shared) -> Result<&'s
     }
     let read = shared.reference.get_or_try_init(|| async {
         let state = look(&walk.run).await?;
+        // What a health check writes is nobody's doing either, and it is run again whenever a service is waited for.
+        let staging = walk.run.staging()?;
+        for running in &walk.run.generation()?.services {
+            if !running.blueprint.service.one_shot {
+                staging.complaint(running).await?;
+            }
+        }
         let mut again = State::default();
         databases(&walk.run, &mut again).await?;
         // What the second look or the snapshot saw differently changed although nothing was done.

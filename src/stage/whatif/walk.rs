@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::wrong::{Failed, Wrong};
 use crate::check::model::When;
 use crate::engine::{Attach, ContainerSpec, VolumeAt};
-use crate::event::{CaseStatus, EventKind, Owner, Stage};
+use crate::event::{CaseStatus, Event, EventKind, Owner, Stage};
 use crate::plan::model::{Component, DeployPath, Package, Plan};
 use crate::report::Recorder;
 use crate::stage::run::{Run, out_of_order};
@@ -97,6 +97,7 @@ impl Walk {
                 .await?;
         let mut run = Run::new(main.order.on_path(plan), recorder);
         run.on_path = true;
+        run.habits = main.habits.clone().with(&main.recorder.events());
         run.ground = Some(ground.clone());
         run.baseline_seen.clone_from(&main.baseline_seen);
         run.snapshot = Some(Arc::clone(snapshot));
@@ -296,6 +297,7 @@ impl Walk {
         };
         let bastion = deploy::open_bastion(&mut self.run, &package, component.steps.iter()).await?;
         let limit = self.run.order.plan.limits.deploy;
+        let before = self.run.recorder.events().len();
         let begun = Instant::now();
         let steps = deploy::steps(&mut self.run, &component, bastion.as_ref());
         let ended = tokio::time::timeout(limit, steps).await;
@@ -323,6 +325,13 @@ impl Walk {
         if let Some(bad) = emulators::judge(&self.run, Stage::Deploy).await? {
             return Err(Wrong::from(bad).after("during the package's own rollback "));
         }
+        let events = self.steps_since(before);
+        deploy::unassisted_suite(&self.run, &package, &events, took).await?;
+        if let Some(bad) = deploy::deviation(&self.run) {
+            return Err(bad.into());
+        }
+        self.no_case_failed_since(before)
+            .map_err(|wrong| wrong.after("during the package's own rollback "))?;
         match package.declares.max_rollback {
             Some(most) if took > most => Err(Wrong::failed(format!(
                 "the package's own rollback took {:.1} s, more than declares.max_rollback ({:.1} s)",
@@ -331,6 +340,20 @@ impl Walk {
             ))),
             Some(_) | None => Ok(took),
         }
+    }
+
+    /// The events since then, and of those before what was asked for outside: it is nothing new.
+    fn steps_since(&self, before: usize) -> Vec<Event> {
+        let mut events = self.run.recorder.events();
+        let since = events.split_off(before);
+        events.retain(|event| {
+            matches!(
+                event.kind,
+                EventKind::OutsideName { .. } | EventKind::OutsideCall { .. }
+            )
+        });
+        events.extend(since);
+        events
     }
 
     /// What the branches of this path have written, in bytes on disk. That it could not be measured is no fault of
