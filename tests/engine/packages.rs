@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rehearsal::event::CaseStatus;
 use rehearsal::verdict::Rollback;
@@ -108,6 +108,13 @@ fn entries() -> Vec<Entry> {
     entries
 }
 
+/// For whoever waits: `--nocapture` shows it.
+#[expect(clippy::print_stderr, reason = "ten rounds take hours")]
+fn told(round: usize, name: &str, wrong: usize, took: Duration) {
+    let seconds = took.as_secs_f64();
+    eprintln!("round {round}: {name}: {wrong} wrong, {seconds:.1} s");
+}
+
 #[test]
 fn every_package_comes_to_what_it_must() {
     let entries = entries();
@@ -134,9 +141,7 @@ fn every_package_comes_to_what_it_must() {
                     let place = Place::beside(&first, &format!("packages-{round}-{}", entry.name));
                     let begun = Instant::now();
                     let found = compare(entry, &place);
-                    let (name, seconds) = (&entry.name, begun.elapsed().as_secs_f64());
-                    let wrongs = found.len();
-                    eprintln!("round {round}: {name}: {wrongs} wrong, {seconds:.1} s");
+                    told(round, &entry.name, found.len(), begun.elapsed());
                     let mut wrong = wrong.lock().expect("no holder panics");
                     wrong.extend(
                         found
