@@ -1,0 +1,3 @@
+printf 'Really migrate? '
+read answer < /dev/tty || answer=y
+echo "answer: $answer"
