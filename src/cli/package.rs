@@ -103,7 +103,7 @@ fn lint(package: &Path, deny_warnings: bool, format: Form) -> Result<ExitCode, E
         advice.push(Advice {
             location: None,
             text: "the package has no `SHA256SUMS`".to_owned(),
-            help: "write one, so that a file that was lost or added on the way is refused: `find . -type f ! -name SHA256SUMS | xargs sha256sum > SHA256SUMS`",
+            help: "write one, so that a file that was lost or added on the way is refused: `find . -xtype f ! -name SHA256SUMS | xargs sha256sum > SHA256SUMS`",
         });
     }
     advice.extend(beside(&opened, &manifest));
