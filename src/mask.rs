@@ -133,6 +133,12 @@ fn forms_of(secret: &str) -> BTreeSet<String> {
         let words: Vec<String> = digits.chunks(group).map(String::from_iter).collect();
         forms.insert(words.join(" "));
     }
+    // The same, of a secret that begins in the middle of two.
+    if let Some((first, others)) = digits.split_at_checked(2) {
+        let mut words = vec![String::from_iter(first)];
+        words.extend(others.chunks(4).map(String::from_iter));
+        forms.insert(words.join(" "));
+    }
     forms.insert(hex.to_uppercase());
     forms.insert(hex);
     // As SQL and YAML write it in single quotes.

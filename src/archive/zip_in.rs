@@ -149,7 +149,7 @@ fn nothing_else(
         // Checksum and sizes may follow an entry, with or without a mark, in 4 or 8 bytes each.
         let described = at > 0 && matches!(gap, Some(12 | 16 | 20 | 24));
         if gap != Some(0) && !described {
-            return Err(more("something between its entries"));
+            return Err(more("something before, between or behind its entries"));
         }
         at = end;
     }
@@ -183,23 +183,47 @@ fn directory_end(path: &Path, start: u64, entries: usize) -> io::Result<Option<u
     }
     let mut rest = Vec::new();
     file.take(LONGEST_END).read_to_end(&mut rest)?;
+    let (entries, length) = (entries as u64, at - start);
     let mut end = rest.as_slice();
-    // The one for large archives, and what says where it is.
-    if end.starts_with(b"PK\x06\x06") && end.len() >= 12 {
-        let length = usize::try_from(12 + number(&end[4..12])).unwrap_or(usize::MAX);
-        let locator = end.get(length..).filter(|at| at.starts_with(b"PK\x06\x07"));
-        let Some(after) = locator.and_then(|locator| locator.get(20..)) else {
+    // The one for large archives, and what says where it is. Some tools believe it wherever it is.
+    if end.starts_with(b"PK\x06\x06") {
+        let (Some(record), Some(locator)) = (end.get(..56), end.get(56..76)) else {
             return Ok(None);
         };
-        end = after;
+        let says = [
+            &record[4..12],
+            &record[16..24],
+            &record[24..32],
+            &record[32..40],
+            &record[40..48],
+            &record[48..56],
+        ];
+        let holds = says.map(number) == [44, 0, entries, entries, length, start];
+        let finds = locator.starts_with(b"PK\x06\x07")
+            && number(&locator[4..8]) == 0
+            && number(&locator[8..16]) == at;
+        if !holds || !finds {
+            return Ok(None);
+        }
+        end = end.get(76..).unwrap_or_default();
     }
-    if !end.starts_with(b"PK\x05\x06") || end.len() < 22 {
+    let Some(record) = end.get(..22).filter(|end| end.starts_with(b"PK\x05\x06")) else {
         return Ok(None);
-    }
+    };
+    // What is too large for a field has all its bits set there, and stands in the other record.
+    let says = |from: usize, to: usize, what: u64| {
+        let said = number(&record[from..to]);
+        said == what || said == (1 << (8 * (to - from))) - 1
+    };
+    let holds = says(4, 8, 0)
+        && says(8, 10, entries)
+        && says(10, 12, entries)
+        && says(12, 16, length)
+        && says(16, 20, start);
     let comment = &end[22..];
-    let said = number(&end[20..22]) == comment.len() as u64;
+    let whole = number(&record[20..22]) == comment.len() as u64;
     let another = comment.windows(4).any(|four| four == b"PK\x05\x06");
-    Ok((said && !another).then_some(at + rest.len() as u64))
+    Ok((holds && whole && !another).then_some(at + rest.len() as u64))
 }
 
 /// More than all records that end a directory can be, with the longest comment.

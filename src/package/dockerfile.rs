@@ -14,6 +14,8 @@ pub enum Reference {
     Remote(String),
     /// An image whose name depends on something that is not in the file.
     Unknown(String),
+    /// An instruction with a here-document, of which engines disagree where it ends.
+    Heredoc(String),
 }
 
 /// Every image and remote source of a Dockerfile (its reference documentation, `FROM`, `ADD`, `COPY --from`); build
@@ -29,7 +31,11 @@ pub fn references(text: &str) -> Vec<Reference> {
         while word.eq_ignore_ascii_case("ONBUILD") {
             (word, rest) = first_word(rest);
         }
-        match word.to_ascii_uppercase().as_str() {
+        let word = word.to_ascii_uppercase();
+        if matches!(word.as_str(), "RUN" | "COPY" | "ADD") && has_heredoc(rest) {
+            found.push(Reference::Heredoc(instruction.clone()));
+        }
+        match word.as_str() {
             "ARG" if stage_count == 0 => {
                 for pair in rest.split_whitespace() {
                     if let Some((name, value)) = pair.split_once('=') {
@@ -72,6 +78,16 @@ pub fn references(text: &str) -> Vec<Reference> {
 fn first_word(text: &str) -> (&str, &str) {
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     (word, rest.trim())
+}
+
+/// `<<EOF`, `<<-EOF`, `<<"EOF"`; not a number shifted in shell arithmetic.
+fn has_heredoc(text: &str) -> bool {
+    text.match_indices("<<").any(|(at, mark)| {
+        let word = text.get(at + mark.len()..).unwrap_or_default();
+        let word = word.strip_prefix('-').unwrap_or(word);
+        let word = word.trim_start_matches(['"', '\'']);
+        word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+    })
 }
 
 /// A variable may hold a URL, so it counts as one; so does what JSON may hide behind an escape.
@@ -140,12 +156,14 @@ fn instructions(text: &str) -> Vec<String> {
             continue;
         }
         let line = match current.is_empty() {
-            true => start.trim_end(),
-            false => line.trim_end(),
+            true => start,
+            false => line,
         };
+        let line = line.trim_end_matches([' ', '\t', '\r']);
         match line.strip_suffix(escape) {
-            Some(start) => current.push_str(start),
-            None => {
+            // One that is itself escaped continues nothing.
+            Some(start) if !start.ends_with(escape) => current.push_str(start),
+            Some(_) | None => {
                 current.push_str(line);
                 found.push(std::mem::take(&mut current).trim().to_owned());
             }
@@ -161,9 +179,11 @@ fn instructions(text: &str) -> Vec<String> {
 fn escape(text: &str) -> char {
     let directives = text.lines().map_while(|line| {
         let (name, value) = line.trim_start().strip_prefix('#')?.split_once('=')?;
-        let name = name.trim();
-        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        is_name.then(|| (name.to_ascii_lowercase(), value.trim()))
+        let (name, value) = (name.trim(), value.trim());
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            && !value.is_empty();
+        is_name.then(|| (name.to_ascii_lowercase(), value))
     });
     let said = directives
         .filter(|(name, _)| name == "escape")
@@ -240,6 +260,31 @@ mod tests {
                 vec![image("a"), remote("ADD [\"http:\\u002f/h/x\", \"/x\"]")],
             ),
             ("\u{feff}FROM b\n", vec![image("b")]),
+            (
+                "FROM a\nRUN true \\\\\nADD http://h/x /x",
+                vec![image("a"), remote("ADD http://h/x /x")],
+            ),
+            (
+                "FROM a\nRUN true \\\u{a0}\nADD http://h/x /x",
+                vec![image("a"), remote("ADD http://h/x /x")],
+            ),
+            (
+                "# x=\n# escape=`\nFROM a\nRUN true `\nADD http://h/x /x",
+                vec![image("a"), remote("ADD http://h/x /x")],
+            ),
+            (
+                "#1=x\n# escape=`\nFROM a\nRUN true `\nADD http://h/x /x",
+                vec![image("a"), remote("ADD http://h/x /x")],
+            ),
+            (
+                "FROM a\nRUN <<E\nFROM scratch AS x/y\nE\nFROM x/y",
+                vec![image("a"), Reference::Heredoc("RUN <<E".to_owned())],
+            ),
+            ("FROM a\nRUN echo $((1<<2)) 1<<2", vec![image("a")]),
+            (
+                "FROM a\nRUN set -e; \\\n    # why\n    true; \\\r\n    false\nCOPY --from=b \\\n    /x /x",
+                vec![image("a"), image("b")],
+            ),
             (
                 "FROM a AS one\nONBUILD ADD http://h/x /x\nFROM one",
                 vec![image("a"), remote("ONBUILD ADD http://h/x /x")],

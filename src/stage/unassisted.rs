@@ -25,7 +25,7 @@ static ASKS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// What a program says that wanted to ask and found nobody.
 static MISSES: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r"(?i)(EOFError|EOF when reading a line|end of file on (stdin|standard input)|(stdin|standard input|input device) is not a (tty|terminal)|a terminal is required|no tty present|/dev/tty.*(no such device|not configured)|could not read (username|password)|unable to read (the )?password)",
+        r"(?i)(EOFError|EOF when reading a line|end of file on (stdin|standard input)|(stdin|standard input|input device) is not a (tty|terminal)|a terminal is required|no tty present|open /dev/tty: |^[^/]*: /dev/tty: (no such device|device not configured)|could not read (username|password) for|unable to read (the )?password)",
     )
     .ok()
 });
@@ -71,16 +71,26 @@ impl Habits {
         callers: BTreeSet::new(),
     };
 
-    /// With what these events show.
+    /// With what these events show of the time before the deploy.
     #[must_use]
-    pub(super) fn with(mut self, events: &[Event]) -> Self {
+    pub(super) fn with(self, events: &[Event]) -> Self {
+        self.with_those(events, |stage| stage < Stage::Deploy)
+    }
+
+    /// With all that these events show.
+    #[must_use]
+    pub(super) fn with_all(self, events: &[Event]) -> Self {
+        self.with_those(events, |_| true)
+    }
+
+    fn with_those(mut self, events: &[Event], counts: impl Fn(Stage) -> bool) -> Self {
         for event in events {
             if let EventKind::OutsideName { stage, name, asker } = &event.kind
-                && *stage < Stage::Deploy
+                && counts(*stage)
             {
                 self.names.insert((name.clone(), asker.clone()));
             } else if let EventKind::OutsideCall { stage, caller } = &event.kind
-                && *stage < Stage::Deploy
+                && counts(*stage)
             {
                 self.callers.insert(caller.clone());
             }
@@ -455,6 +465,35 @@ mod tests {
             ),
             (&["EOFError: EOF when reading a line"], Failed),
             (&["the password was changed"], Passed),
+            (
+                &[
+                    "/bin/sh: 2: cannot open /dev/tty: No such device or address",
+                    "answer: y",
+                ],
+                Failed,
+            ),
+            (
+                &["bash: /dev/tty: No such device or address", "gone on"],
+                Failed,
+            ),
+            (
+                &[
+                    "sh: 1: cannot create /dev/tty: No such device or address",
+                    "done",
+                ],
+                Passed,
+            ),
+            (
+                &["could not read password file, using none", "done"],
+                Passed,
+            ),
+            (
+                &[
+                    "fatal: could not read Username for 'https://git.example.com'",
+                    "done",
+                ],
+                Failed,
+            ),
         ] {
             assert_eq!(statuses(step("bastion", lines))[0], status, "{lines:?}");
         }

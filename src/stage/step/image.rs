@@ -117,6 +117,11 @@ async fn brings_everything(ground: &Ground, build: &Build) -> Result<(), EngineE
                     "`{instruction}` reaches outside, which a deploy may not"
                 )));
             }
+            Reference::Heredoc(instruction) => {
+                return Err(refused(format!(
+                    "`{instruction}` has a here-document, which not every engine reads alike"
+                )));
+            }
             Reference::Unknown(image) => {
                 return Err(refused(format!(
                     "the image `{image}` is not named in the Dockerfile itself"

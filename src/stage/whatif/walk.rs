@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use super::wrong::{Failed, Wrong};
 use crate::check::model::When;
 use crate::engine::{Attach, ContainerSpec, VolumeAt};
-use crate::event::{CaseStatus, Event, EventKind, Owner, Stage};
+use crate::event::{CaseStatus, EventKind, Owner, Stage};
 use crate::plan::model::{Component, DeployPath, Package, Plan};
 use crate::report::Recorder;
 use crate::stage::run::{Run, out_of_order};
 use crate::stage::suite::{Shown, run_these, tests_at};
+use crate::stage::surrounded::Watched;
 use crate::stage::{Bad, conductor, deploy, emulators, standing};
 use crate::staging::{OneShots, Staging, StagingNetwork};
 use crate::state::agent;
@@ -298,6 +299,7 @@ impl Walk {
         let bastion = deploy::open_bastion(&mut self.run, &package, component.steps.iter()).await?;
         let limit = self.run.order.plan.limits.deploy;
         let before = self.run.recorder.events().len();
+        self.run.watched = Watched::new();
         let begun = Instant::now();
         let steps = deploy::steps(&mut self.run, &component, bastion.as_ref());
         let ended = tokio::time::timeout(limit, steps).await;
@@ -325,8 +327,13 @@ impl Walk {
         if let Some(bad) = emulators::judge(&self.run, Stage::Deploy).await? {
             return Err(Wrong::from(bad).after("during the package's own rollback "));
         }
-        let events = self.steps_since(before);
-        deploy::unassisted_suite(&self.run, &package, &events, took).await?;
+        deploy::unchanged(&mut self.run, "during").await?;
+        let mut events = self.run.recorder.events();
+        let since = events.split_off(before);
+        // What was asked for outside by then is nothing that the way back does.
+        let habits = std::mem::take(&mut self.run.habits);
+        self.run.habits = habits.with_all(&events);
+        deploy::unassisted_suite(&self.run, &package, &since, took).await?;
         if let Some(bad) = deploy::deviation(&self.run) {
             return Err(bad.into());
         }
@@ -340,20 +347,6 @@ impl Walk {
             ))),
             Some(_) | None => Ok(took),
         }
-    }
-
-    /// The events since then, and of those before what was asked for outside: it is nothing new.
-    fn steps_since(&self, before: usize) -> Vec<Event> {
-        let mut events = self.run.recorder.events();
-        let since = events.split_off(before);
-        events.retain(|event| {
-            matches!(
-                event.kind,
-                EventKind::OutsideName { .. } | EventKind::OutsideCall { .. }
-            )
-        });
-        events.extend(since);
-        events
     }
 
     /// What the branches of this path have written, in bytes on disk. That it could not be measured is no fault of
