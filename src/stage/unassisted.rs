@@ -25,7 +25,7 @@ static ASKS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// What a program says that wanted to ask and found nobody.
 static MISSES: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r"(?i)(EOFError|EOF when reading a line|end of file on (stdin|standard input)|(stdin|standard input|input device) is not a (tty|terminal)|a terminal is required|no tty present|open /dev/tty: |^[^/]*: /dev/tty: (no such device|device not configured)|could not read (username|password) for|unable to read (the )?password)",
+        r"(?i)(EOFError|EOF when reading a line|end of file on (stdin|standard input)|(stdin|standard input|input device) is not a (tty|terminal)|a terminal is required|no tty present|open /dev/tty: |: /dev/tty: (no such device|device not configured)|could not read (username|password) for|unable to read (the )?password)",
     )
     .ok()
 });
@@ -473,7 +473,10 @@ mod tests {
                 Failed,
             ),
             (
-                &["bash: /dev/tty: No such device or address", "gone on"],
+                &[
+                    "/bin/bash: line 1: /dev/tty: No such device or address",
+                    "gone on",
+                ],
                 Failed,
             ),
             (
