@@ -55,7 +55,7 @@ impl Shown {
     }
 }
 
-/// The tests of one moment.
+/// The tests of one moment. Paths go side by side, where everything takes longer.
 pub(super) fn tests_at(run: &Run, when: When) -> Vec<Test> {
     run.order
         .plan
@@ -63,7 +63,10 @@ pub(super) fn tests_at(run: &Run, when: When) -> Vec<Test> {
         .iter()
         .flat_map(|plan| &plan.tests)
         .filter(|test| test.when.contains(&when))
-        .cloned()
+        .map(|test| match run.on_path {
+            true => without_speed(test),
+            false => test.clone(),
+        })
         .collect()
 }
 
@@ -414,7 +417,7 @@ pub(super) async fn first_failures(run: &Run, tests: &[Test]) -> Result<Vec<Stri
     Ok(failed)
 }
 
-/// Right after a restart everything is slower: only what is seen counts here, not how fast.
+/// A test of which only counts what is seen, not how fast: right after a restart everything is slower.
 fn without_speed(test: &Test) -> Test {
     let mut test = test.clone();
     match &mut test.expect {

@@ -335,6 +335,32 @@ fn an_order_that_matters_is_found_and_a_declared_one_is_told() {
 }
 
 #[test]
+fn how_fast_an_answer_is_does_not_count_on_a_path() {
+    let first = ("first", "", "echo first >> /srv/state/log");
+    let second = ("second", "", "echo second >> /srv/state/log");
+    let place = Place::small("what-if-speed", &package(&[first, second], ""));
+    place.rehearsal("what_if: [order]\n");
+    // It is slow where the other one was deployed first.
+    place.write(
+        "testplan.yaml",
+        "testplan: small\ntests:\n  - name: the app answers\n    exec: { service: app, run: echo up }\n    \
+         expect: { stdout: up }\n  - name: it is quick\n    when: [verify]\n    \
+         exec: { service: app, run: 'test \"$(head -n 1 /srv/state/log)\" = first || sleep 2; echo up' }\n    \
+         expect: { stdout: up, within: 1500ms }\n",
+    );
+    let ran = place.run(&[]);
+    ran.expect_passed();
+    expect(&ran, "order second, first", PathOutcome::Passed, &[]);
+    // In the deploy that is judged it counts.
+    place.write("package/deploy.yaml", package(&[second], ""));
+    place.rehearsal("");
+    let ran = place.run(&[]);
+    ran.expect(1, Outcome::Failed, Some(Owner::Package));
+    let case = ran.case("verify.small", "it is quick");
+    assert_eq!(case.mismatches[0].what, "time");
+}
+
+#[test]
 fn an_advisory_failure_leaves_the_run_passed_and_a_missing_way_back_does_not() {
     let (held, ran) = small(
         "what-if-advisory",
