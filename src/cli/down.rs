@@ -7,7 +7,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::{USAGE, known, say};
-use crate::engine::{Engine, EngineError, StagingSeen, Stands};
+use crate::engine::{Engine, EngineError, Labels, StagingSeen, Stands};
 
 /// Remove kept stagings now.
 #[derive(Debug, Args)]
@@ -43,21 +43,34 @@ pub fn main(arguments: &Arguments) -> ExitCode {
             say::line("no staging is kept");
         }
         let mut left = 0;
+        let mut busy = false;
         for staging in doomed {
-            left += remove(&engine, &staging).await?;
-        }
-        Ok(match left {
-            0 => ExitCode::SUCCESS,
-            left => {
-                say::error(format!("{left} things could not be removed"), None);
-                ExitCode::from(2)
+            match remove(&engine, staging).await? {
+                Ok(of_it) => left += of_it,
+                Err(other) => {
+                    busy = true;
+                    say::error(
+                        format!("{other} is at work in the staging of {}", staging.staging),
+                        Some("wait for its end, and try again"),
+                    );
+                }
             }
+        }
+        if left > 0 {
+            say::error(format!("{left} things could not be removed"), None);
+        }
+        Ok(match left > 0 || busy {
+            true => ExitCode::from(2),
+            false => ExitCode::SUCCESS,
         })
     })
 }
 
 /// The stagings that are to go, each once.
-fn doomed(arguments: &Arguments, stagings: &[StagingSeen]) -> Result<Vec<String>, ExitCode> {
+fn doomed<'a>(
+    arguments: &Arguments,
+    stagings: &'a [StagingSeen],
+) -> Result<Vec<&'a StagingSeen>, ExitCode> {
     let kept = |seen: &&StagingSeen| match seen.stands {
         Stands::Kept(_) => seen.busy.is_none(),
         // What is left of a dead run is nobody's either.
@@ -68,11 +81,7 @@ fn doomed(arguments: &Arguments, stagings: &[StagingSeen]) -> Result<Vec<String>
         for other in stagings.iter().filter(|seen| !kept(seen)) {
             say::line(format!("left {}: a run goes on in it", other.staging));
         }
-        return Ok(stagings
-            .iter()
-            .filter(kept)
-            .map(|seen| seen.staging.clone())
-            .collect());
+        return Ok(stagings.iter().filter(kept).collect());
     }
     let mut names = known::runs(&arguments.report_dir);
     for seen in stagings {
@@ -83,7 +92,7 @@ fn doomed(arguments: &Arguments, stagings: &[StagingSeen]) -> Result<Vec<String>
         }
     }
     names.sort_by(|a, b| known::begun(a).cmp(&known::begun(b)));
-    let mut doomed = Vec::new();
+    let mut doomed: Vec<&StagingSeen> = Vec::new();
     for wanted in &arguments.runs {
         let run = known::meant(wanted, &names).map_err(|(error, help)| {
             say::error(error, Some(&help));
@@ -111,20 +120,92 @@ fn doomed(arguments: &Arguments, stagings: &[StagingSeen]) -> Result<Vec<String>
                 );
                 return Err(ExitCode::from(2));
             }
-            Some(seen) if doomed.contains(&seen.staging) => {}
-            Some(seen) => doomed.push(seen.staging.clone()),
+            Some(seen) if doomed.iter().any(|of| of.staging == seen.staging) => {}
+            Some(seen) => doomed.push(seen),
         }
     }
     Ok(doomed)
 }
 
-async fn remove(engine: &Engine, staging: &str) -> Result<usize, EngineError> {
-    let swept = engine.remove_run(staging).await?;
+/// Removes a staging in which nobody is at work, and returns how much of it could not be removed; else who is. What was
+/// seen before is another's to change until the right to work in it is held.
+async fn remove(
+    engine: &Engine,
+    staging: &StagingSeen,
+) -> Result<Result<usize, String>, EngineError> {
+    let now = Timestamp::now();
+    let labels = Labels::new(&staging.staging, &staging.rehearsal, now, now);
+    match occupied(engine, &labels).await {
+        Ok(Ok(())) => {}
+        Ok(Err(other)) => return Ok(Err(other)),
+        // On a disk that is full nothing can be made, and that is when room is wanted.
+        Err(error) => {
+            let seen = engine.staging(&staging.staging, now).await?;
+            if let Some(other) = seen.and_then(|seen| seen.busy) {
+                return Ok(Err(other));
+            }
+            say::error(
+                format!("{error}: what is removed is not held meanwhile"),
+                None,
+            );
+        }
+    }
+    let swept = engine.remove_run(&staging.staging).await?;
     for resource in &swept.removed {
         say::line(format!("removed {resource}"));
     }
     for (resource, reason) in &swept.left {
         say::error(format!("cannot remove {resource}: {reason}"), None);
     }
-    Ok(swept.left.len())
+    Ok(Ok(swept.left.len()))
+}
+
+/// Takes the right to work in a staging, or says who has it.
+async fn occupied(engine: &Engine, labels: &Labels) -> Result<Result<(), String>, EngineError> {
+    let facts = engine.facts().await?;
+    let agent = super::conduct::agent_binary()
+        .map_err(|error| EngineError::new("find this program's own file", error.to_string()))?;
+    let image = agent.ensure_image(engine, &facts.architecture).await?;
+    engine.occupy(labels, &image, "rehearse down").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_those_in_which_nobody_works() {
+        let later = Timestamp::now();
+        let seen = |staging: &str, stands, busy: Option<&str>| StagingSeen {
+            staging: staging.to_owned(),
+            rehearsal: "site".to_owned(),
+            stands,
+            tenant: staging.to_owned(),
+            busy: busy.map(str::to_owned),
+            assisted: Default::default(),
+        };
+        let stagings = [
+            seen("kept", Stands::Kept(later), None),
+            seen("tried-again", Stands::Kept(later), Some("site-2")),
+            seen("goes-on", Stands::Running, None),
+            seen("died", Stands::Dead, None),
+        ];
+        let all = Arguments {
+            runs: Vec::new(),
+            all: true,
+            report_dir: PathBuf::from("nowhere"),
+        };
+        let found = doomed(&all, &stagings).expect("all can be meant");
+        let names: Vec<&str> = found.iter().map(|seen| seen.staging.as_str()).collect();
+        assert_eq!(names, ["kept", "died"]);
+        let named = |run: &str| Arguments {
+            runs: vec![run.to_owned()],
+            all: false,
+            report_dir: PathBuf::from("nowhere"),
+        };
+        assert!(doomed(&named("tried-again"), &stagings).is_err());
+        assert!(doomed(&named("goes-on"), &stagings).is_err());
+        let found = doomed(&named("kept"), &stagings).expect("nobody works there");
+        assert_eq!(found.len(), 1);
+    }
 }

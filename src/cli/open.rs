@@ -199,6 +199,8 @@ async fn within(
     };
     if bastion.is_none() {
         let container = &containers(&wanted.record)[wanted.service];
+        // A retry that was killed may have left it paused.
+        engine.unpause_container(container).await?;
         let state = engine.container_state(container).await?;
         if !state.running {
             let code = state.exit_code.unwrap_or(-1);
@@ -222,7 +224,7 @@ async fn within(
     }
     let container = match bastion {
         Some(bastion) => {
-            let names = Names::of_run(&wanted.run);
+            let (bastion, names) = bastion;
             let place = KeptPlace {
                 engine,
                 names: &names,
@@ -246,15 +248,18 @@ async fn within(
     Ok(Ok((container, spec)))
 }
 
-fn bastion_of(wanted: &Wanted<'_>) -> Result<KeptBastion, Refused> {
+/// The bastion of the run whose deploy stands there, and what that run's resources are called.
+fn bastion_of(wanted: &Wanted<'_>) -> Result<(KeptBastion, Names), Refused> {
     let kept = KeptStaging::read(&wanted.dir, &wanted.run)
         .map_err(|error| (error.to_string(), "open a service instead".to_owned()))?;
-    kept.bastion.ok_or_else(|| {
+    let names = kept.names();
+    let bastion = kept.bastion.ok_or_else(|| {
         (
             "the rehearsal has no `bastion:`".to_owned(),
             "open a service instead".to_owned(),
         )
-    })
+    })?;
+    Ok((bastion, names))
 }
 
 /// Writes down, everywhere where the run is known, that a person had a shell in it.

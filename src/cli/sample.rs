@@ -147,7 +147,7 @@ async fn make_backup(
     backups: &Path,
 ) -> Result<(), EngineError> {
     let container = names.of("backup");
-    let mut spec = ContainerSpec::new(&container, image, Attach::None);
+    let mut spec = ContainerSpec::new(&container, image, Attach::Loopback);
     spec.entrypoint = Some(vec!["/bin/sh".into(), "/seed/make-backup.sh".into()]);
     spec.command = Some(vec!["/backup".into()]);
     // Where the image declares a volume the engine would make an anonymous one: this way it carries our labels.

@@ -35,6 +35,8 @@ pub struct ContainerState {
     pub layer: Option<String>,
     /// When it was started, as the engine writes it.
     pub started_at: String,
+    /// The networks that it is on, or will be once it is started, in their order.
+    pub networks: Vec<String>,
 }
 
 impl Engine {
@@ -197,11 +199,14 @@ impl Engine {
             ),
             None => (None, None),
         };
-        let (address, gateway) = seen
+        let networks = seen
             .network_settings
             .and_then(|settings| settings.networks)
+            .unwrap_or_default();
+        let mut names: Vec<String> = networks.keys().cloned().collect();
+        names.sort();
+        let (address, gateway) = networks
             .into_iter()
-            .flatten()
             .find_map(|(_, endpoint)| {
                 let address: IpAddr = endpoint.ip_address?.parse().ok()?;
                 let gateway = endpoint.gateway.and_then(|text| text.parse().ok());
@@ -219,6 +224,7 @@ impl Engine {
             gateway,
             layer,
             started_at: state.started_at.unwrap_or_default(),
+            networks: names,
         })
     }
 

@@ -247,7 +247,8 @@ impl Engine {
     }
 }
 
-fn busy_name(staging: &str) -> String {
+/// The container that is the right to work in a staging.
+pub(super) fn busy_name(staging: &str) -> String {
     format!("rehearse-{staging}-busy")
 }
 

@@ -8,7 +8,7 @@ use bollard::query_parameters::{
 use jiff::Timestamp;
 
 use super::error::{Doing, EngineError};
-use super::kept::{busy, kept_until};
+use super::kept::{busy, busy_name, kept_until};
 use super::labels::{PART, PURPOSE, RUN, is_dead};
 use super::{Engine, Purpose, VolumeFacts};
 
@@ -101,14 +101,22 @@ impl Engine {
             .collect())
     }
 
-    /// Removes everything of one run.
+    /// Removes everything of one run, and last of all the right to work in its staging: nobody begins in what is half there.
     ///
     /// # Errors
     /// When the engine does not answer; what it refuses to remove is listed in the result.
     pub async fn remove_run(&self, run: &str) -> Result<Swept, EngineError> {
+        let right = Resource::Container(busy_name(run));
+        let (right, rest) = self
+            .resources_of(run)
+            .await?
+            .into_iter()
+            .partition(|resource| *resource == right);
         let mut swept = Swept::default();
-        self.remove_all(self.resources_of(run).await?, &mut swept)
-            .await;
+        self.remove_all(rest, &mut swept).await;
+        let mut given_back = Swept::default();
+        self.remove_all(right, &mut given_back).await;
+        swept.left.append(&mut given_back.left);
         Ok(swept)
     }
 

@@ -164,7 +164,7 @@ impl<'a> Toolbox<'a> {
     ) -> Result<Self, EngineError> {
         let ground = &staging.ground;
         let container = ground.names.of(name);
-        let mut spec = ContainerSpec::new(&container, image, Attach::None);
+        let mut spec = ContainerSpec::new(&container, image, Attach::Loopback);
         spec.entrypoint = Some(vec!["/bin/sh".into(), "-c".into(), IDLE.into()]);
         spec.command = Some(Vec::new());
         spec.init = true;

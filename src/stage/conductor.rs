@@ -209,6 +209,8 @@ fn limit(run: &Run, stage: Stage) -> Duration {
         // What-ifs are as many as are asked for; each path of them is held to the limits of a deploy.
         Stage::Preflight | Stage::Restore | Stage::WhatIf => Duration::from_secs(24 * 60 * 60),
         Stage::Provision => limits.provision,
+        // A run that tries again starts its services meanwhile.
+        Stage::Isolate if run.order.takeover.is_some() => limits.start + SLACK,
         Stage::Isolate => SLACK,
         Stage::Baseline | Stage::Snapshot | Stage::Verify => limits.start + tests_limit(run),
         Stage::Deploy => limits.deploy,

@@ -34,8 +34,15 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             image(&ground, &format!("emulator `{}`", emulator.name), &of.image).await?;
         }
     }
-    let network =
-        async { StagingNetwork::open(&ground, &agent_image, run.order.without_isolation).await };
+    let ready = run.taken.as_mut().and_then(|taken| taken.network.take());
+    // In a place that was ready, what stands outside is the next stage's, which has the services to start meanwhile.
+    let opens_outside = ready.is_none();
+    let network = async {
+        match ready {
+            Some(network) => Ok(network),
+            None => StagingNetwork::open(&ground, &agent_image, run.order.without_isolation).await,
+        }
+    };
     let branching = match &run.order.takeover {
         Some(takeover) => Some(takeover.kept.branching),
         None => run.order.branching,
@@ -47,14 +54,21 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             None => images(&ground, &run.backups).await,
         }
     };
-    let outside = Outside::open(&ground, &agent_image, Moment::Before);
+    let outside = async {
+        match opens_outside {
+            true => Outside::open(&ground, &agent_image, Moment::Before)
+                .await
+                .map(Some),
+            false => Ok(None),
+        }
+    };
     let (network, state, images, outside) = tokio::join!(network, state, images, outside);
     let (network, state, (images, imported)) = (network?, state?, images?);
     run.imported = imported;
     if run.order.takeover.is_none() {
         run.tools = tools(&ground, &images).await?;
     }
-    run.outside = Some(outside?);
+    run.outside = outside?;
     ground.recorder.emit(EventKind::EngineFound {
         version: ground.facts.version.clone(),
         api: ground.facts.api.clone(),
@@ -67,7 +81,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
             ground.labels.clone(),
             agent_image.clone(),
         ),
-        state: state.named(ground.names.run()),
+        state: state.named(ground.names.stem()),
         ground,
         agent_image,
         network: Arc::new(network),

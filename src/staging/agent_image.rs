@@ -1,8 +1,10 @@
 //! The agent's image: our own executable and nothing else.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::OnceCell;
 
 use crate::engine::{Engine, EngineError};
 
@@ -10,6 +12,8 @@ use crate::engine::{Engine, EngineError};
 #[derive(Clone, Debug)]
 pub struct AgentBinary {
     path: PathBuf,
+    /// The image, once it is known to be present.
+    image: Arc<OnceCell<String>>,
 }
 
 /// The machine number of an ELF file and the engine's word for it (ELF specification, `e_machine`).
@@ -18,7 +22,10 @@ const MACHINES: [(u16, &str); 3] = [(62, "x86_64"), (183, "aarch64"), (243, "ris
 impl AgentBinary {
     /// An executable at `path`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            image: Arc::default(),
+        }
     }
 
     /// Makes sure that the agent's image is present and returns its name, which holds the executable's digest:
@@ -31,6 +38,13 @@ impl AgentBinary {
         engine: &Engine,
         architecture: &str,
     ) -> Result<String, EngineError> {
+        let image = self
+            .image
+            .get_or_try_init(|| self.make_image(engine, architecture));
+        image.await.cloned()
+    }
+
+    async fn make_image(&self, engine: &Engine, architecture: &str) -> Result<String, EngineError> {
         let path = self.path.clone();
         let operation = format!("make the agent's image from `{}`", path.display());
         let failed = |cause: String| EngineError::new(operation.clone(), cause);

@@ -34,6 +34,7 @@ pub(super) fn idle(
     // What its image would check is no step's doing.
     spec.healthcheck = Some(Healthcheck::disabled());
     spec.hostname = Some(Bastion::NAME.into());
+    spec.keeps_volumes = true;
     spec.working_dir = Some(PACKAGE_FOLDER.into());
     spec.environment = environment.clone();
     spec
@@ -69,8 +70,34 @@ impl Bastion {
         image: &str,
         package: &Package,
     ) -> Result<Self, EngineError> {
+        let volume = Self::fill(ground, agent_image, package).await?;
+        Self::on_volume(ground, network, image, volume).await
+    }
+
+    /// Starts a bastion before there is a package: it has what [`Bastion::fill`] brings, as soon as that is there.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn waiting(
+        ground: &Ground,
+        network: &StagingNetwork,
+        image: &str,
+    ) -> Result<Self, EngineError> {
+        let volume = ground.package_volume();
         let engine = &ground.engine;
-        let volume = Self::package(ground, agent_image, package).await?;
+        engine
+            .create_volume(&volume, &ground.labels, Purpose::Run, Default::default())
+            .await?;
+        Self::on_volume(ground, network, image, volume).await
+    }
+
+    async fn on_volume(
+        ground: &Ground,
+        network: &StagingNetwork,
+        image: &str,
+        volume: String,
+    ) -> Result<Self, EngineError> {
+        let engine = &ground.engine;
         let container = ground.names.of(Self::NAME);
         let attach = Attach::Network {
             name: network.name.clone(),
@@ -93,8 +120,11 @@ impl Bastion {
         Self::started(ground, container).await
     }
 
-    /// The volume that has the package.
-    async fn package(
+    /// Brings the package into the volume that has it. Returns the volume's name.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn fill(
         ground: &Ground,
         agent_image: &str,
         package: &Package,
@@ -142,7 +172,10 @@ impl Bastion {
     pub async fn again(ground: &Ground) -> Result<Option<Self>, EngineError> {
         let container = ground.names.of(Self::NAME);
         match ground.engine.container_state(&container).await {
-            Ok(state) if state.running => Ok(Some(Self { container })),
+            Ok(state) if state.running => {
+                ground.learn_address(state.address, Self::NAME);
+                Ok(Some(Self { container }))
+            }
             Ok(_) => Self::started(ground, container).await.map(Some),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -161,7 +194,7 @@ impl Bastion {
             )
             .with_help("the bastion's image needs /bin/sh and sleep"));
         }
-        ground.learn_address(state.address, "bastion");
+        ground.learn_address(state.address, Self::NAME);
         Ok(Self { container })
     }
 

@@ -1,12 +1,12 @@
 //! One generation of services: containers and the branches they write to, started in dependency order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::watch;
 
-use super::{Blueprint, Ground, Running, Staging, StartError};
+use super::{Blueprint, Ground, Names, Running, Staging, StartError};
 use crate::engine::{EngineError, VolumeAt};
 use crate::event::EventKind;
 use crate::plan::model::Condition;
@@ -44,7 +44,43 @@ enum Phase {
     Completed,
 }
 
+impl Generation {
+    /// One on a snapshot, by what its containers are called.
+    pub fn made(
+        names: &Names,
+        name: &str,
+        blueprints: Vec<Blueprint>,
+        branches: BTreeMap<String, Branch>,
+    ) -> Self {
+        let services = blueprints.into_iter().map(|blueprint| Running {
+            container: names.of(&format!("{name}-{}", blueprint.service.name)),
+            blueprint,
+        });
+        Self {
+            name: name.to_owned(),
+            branches,
+            services: services.collect(),
+            one_shots: OneShots::Done,
+        }
+    }
+}
+
 impl Ground {
+    /// Starts what depends on nothing, for whoever will start and await the whole generation. Returns the containers that
+    /// were started: what the engine refuses here it refuses there again.
+    pub async fn start_first(&self, generation: &Generation) -> BTreeSet<String> {
+        let first = generation.services.iter().filter(|running| {
+            let service = &running.blueprint.service;
+            let done = service.one_shot && generation.one_shots == OneShots::Done;
+            service.depends_on.is_empty() && !done
+        });
+        let started = first.map(|running| async move {
+            let started = self.engine.start_container(&running.container).await;
+            started.is_ok().then(|| running.container.clone())
+        });
+        join_all(started).await.into_iter().flatten().collect()
+    }
+
     /// One branch of each frozen volume, and says how long it took.
     ///
     /// # Errors
@@ -93,19 +129,8 @@ impl Staging {
         one_shots: OneShots,
     ) -> Result<Generation, (Generation, StartError)> {
         let mut generation = Generation {
-            name: name.to_owned(),
-            branches: BTreeMap::new(),
-            services: blueprints
-                .into_iter()
-                .map(|blueprint| Running {
-                    container: self
-                        .ground
-                        .names
-                        .of(&format!("{name}-{}", blueprint.service.name)),
-                    blueprint,
-                })
-                .collect(),
             one_shots,
+            ..Generation::made(&self.ground.names, name, blueprints, BTreeMap::new())
         };
         match branches {
             Ok(branches) => generation.branches = branches,
@@ -166,6 +191,18 @@ impl Staging {
     /// # Errors
     /// As soon as one is known not to get ready.
     pub async fn start(&self, generation: &Generation) -> Result<(), StartError> {
+        self.start_after(generation, &BTreeSet::new()).await
+    }
+
+    /// The same where these containers were started already: one that has ended since is not started a second time.
+    ///
+    /// # Errors
+    /// As soon as one is known not to get ready.
+    pub async fn start_after(
+        &self,
+        generation: &Generation,
+        begun: &BTreeSet<String>,
+    ) -> Result<(), StartError> {
         let phases: BTreeMap<&str, watch::Sender<Phase>> = generation
             .services
             .iter()
@@ -199,10 +236,12 @@ impl Staging {
                 let Some(own) = phases.get(service.name.as_str()) else {
                     return Ok::<(), StartError>(());
                 };
-                self.ground
-                    .engine
-                    .start_container(&running.container)
-                    .await?;
+                if !begun.contains(&running.container) {
+                    self.ground
+                        .engine
+                        .start_container(&running.container)
+                        .await?;
+                }
                 own.send_replace(Phase::Started);
                 self.await_ready(running).await?;
                 own.send_replace(if service.one_shot {

@@ -4,10 +4,13 @@ use jiff::Timestamp;
 
 use crate::state::{distinct, slug};
 
-/// The names of one run's resources. All start with `rehearse-<run>`.
+/// The names of one run's resources. All start with `rehearse-<run>`; in a place that was made ready for the run before
+/// it had an id, with that place's.
 #[derive(Clone, Debug)]
 pub struct Names {
     run: String,
+    /// What resources are named after.
+    stem: String,
     /// The run that made the staging, after which images are named: what a sweep takes for one thing.
     staging: String,
     /// Stands before everything that is named for one part of the run.
@@ -28,9 +31,30 @@ impl Names {
     pub fn of_run(run: &str) -> Self {
         Self {
             run: run.to_owned(),
+            stem: run.to_owned(),
             staging: run.to_owned(),
             part: String::new(),
         }
+    }
+
+    /// The same run in a place that has a name already.
+    #[must_use]
+    pub fn on(self, stem: &str) -> Self {
+        Self {
+            stem: stem.to_owned(),
+            ..self
+        }
+    }
+
+    /// The name of the place that this run makes ready for the one that tries after it. No part of a run is called so: a
+    /// part's name has no dot.
+    pub fn next(&self) -> String {
+        format!("{}.next", self.run)
+    }
+
+    /// What resources are named after: the run, or the place that was made ready for it.
+    pub fn stem(&self) -> &str {
+        &self.stem
     }
 
     /// The same run in a staging that another one made.
@@ -56,6 +80,7 @@ impl Names {
     pub fn part(&self, part: &str) -> Self {
         Self {
             run: self.run.clone(),
+            stem: self.stem.clone(),
             staging: self.staging.clone(),
             part: format!("{}-", slug(part)),
         }
@@ -64,7 +89,7 @@ impl Names {
     /// A container, volume or network. Two that are called differently are named differently, also where the engine
     /// allows only one spelling of both.
     pub fn of(&self, what: &str) -> String {
-        format!("rehearse-{}-{}{}", self.run, self.part, distinct(what))
+        format!("rehearse-{}-{}{}", self.stem, self.part, distinct(what))
     }
 
     /// An image that belongs to this run.

@@ -79,17 +79,7 @@ impl StagingNetwork {
             .create_container(&spec, &ground.labels)
             .await?;
         ground.engine.start_container(&container).await?;
-        let state = ground.engine.container_state(&container).await?;
-        let Some(resolver) = state.address else {
-            let said = ground.engine.container_log(&container, Some(5)).await?;
-            return Err(EngineError::new(
-                format!("start the agent `{container}`"),
-                format!("it has no address on the network: {}", said.trim()),
-            ));
-        };
-        ground.learn_address(Some(resolver), AGENT_NAME);
-        let agent = AgentLink::open(&ground.engine, &container).await?;
-        let names_task = tokio::spawn(follow_names(ground.clone(), container.clone()));
+        let (resolver, agent, names_task) = at_work(ground, &container).await?;
         let emulators = Emulators::open(ground, &name, resolver, agent_image).await?;
         Ok(Self {
             name,
@@ -100,6 +90,42 @@ impl StagingNetwork {
             names_task,
         })
     }
+
+    /// A network that was opened before, without emulators, in which nobody but the agent has asked for a name.
+    ///
+    /// # Errors
+    /// When its agent is not at work any more.
+    pub async fn again(ground: &Ground) -> Result<Self, EngineError> {
+        let container = agent_of(&ground.names);
+        let (resolver, agent, names_task) = at_work(ground, &container).await?;
+        Ok(Self {
+            name: network_of(&ground.names),
+            agent_container: container,
+            resolver,
+            agent,
+            emulators: Emulators::default(),
+            names_task,
+        })
+    }
+}
+
+/// The address of an agent that was started, the line to it, and the task that hears what it is asked.
+async fn at_work(
+    ground: &Ground,
+    container: &str,
+) -> Result<(IpAddr, AgentLink, JoinHandle<()>), EngineError> {
+    let state = ground.engine.container_state(container).await?;
+    let Some(resolver) = state.address else {
+        let said = ground.engine.container_log(container, Some(5)).await?;
+        return Err(EngineError::new(
+            format!("start the agent `{container}`"),
+            format!("it has no address on the network: {}", said.trim()),
+        ));
+    };
+    ground.learn_address(Some(resolver), AGENT_NAME);
+    let agent = AgentLink::open(&ground.engine, container).await?;
+    let names_task = tokio::spawn(follow_names(ground.clone(), container.to_owned()));
+    Ok((resolver, agent, names_task))
 }
 
 /// Each outside name that somebody in staging asks for, and each call to an outside address, becomes an event.

@@ -71,7 +71,7 @@ impl Frozen {
 }
 
 /// A writable clone of something frozen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Branch {
     /// The volume that services mount.
     pub volume: String,

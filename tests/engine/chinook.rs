@@ -91,7 +91,7 @@ async fn dump_with(
     labels: &Labels,
 ) -> Result<Vec<u8>, EngineError> {
     let container = names.of("dump");
-    let mut spec = ContainerSpec::new(&container, "rehearse-site/db:15", Attach::None);
+    let mut spec = ContainerSpec::new(&container, "rehearse-site/db:15", Attach::Loopback);
     spec.entrypoint = Some(vec!["sh".into(), "-c".into()]);
     spec.command = Some(vec![DUMP.into()]);
     // The image declares a volume there; this one is labelled.

@@ -21,6 +21,7 @@ mod kept;
 mod manifest;
 mod manifest_mariadb;
 mod mariadb;
+mod next_try;
 mod overrides;
 mod packages;
 mod postgres_dumps;

@@ -78,7 +78,7 @@ async fn make(engine: &Engine, names: &Names, labels: &Labels) -> Result<Vec<u8>
     };
     engine.ensure_image(&image, |_| {}).await?;
     let container = names.of("source");
-    let mut spec = ContainerSpec::new(&container, IMAGE, Attach::None);
+    let mut spec = ContainerSpec::new(&container, IMAGE, Attach::Loopback);
     spec.entrypoint = Some(vec!["bash".into(), "/seed/make.sh".into()]);
     spec.command = Some(Vec::new());
     let volume = names.of("source-data");

@@ -160,7 +160,7 @@ async fn make(
         now,
         now + jiff::SignedDuration::from_hours(1),
     );
-    let mut spec = ContainerSpec::new(container, SOURCE, Attach::None);
+    let mut spec = ContainerSpec::new(container, SOURCE, Attach::Loopback);
     spec.environment = [
         ("POSTGRES_USER", "ledger"),
         ("POSTGRES_PASSWORD", "in-staging"),

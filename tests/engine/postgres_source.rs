@@ -175,7 +175,7 @@ async fn make_with(engine: &Engine, names: &Names, labels: &Labels) -> Result<So
     let failed =
         |error: &dyn std::fmt::Display| EngineError::new("make the source", error.to_string());
     let container = names.of("source");
-    let mut spec = ContainerSpec::new(&container, "rehearse-site/db:15", Attach::None);
+    let mut spec = ContainerSpec::new(&container, "rehearse-site/db:15", Attach::Loopback);
     spec.entrypoint = Some(vec!["sh".into(), "-c".into()]);
     spec.command = Some(vec![BACKUP.into()]);
     spec.environment.insert("SUM".to_owned(), SUM.to_owned());

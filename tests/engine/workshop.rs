@@ -52,7 +52,7 @@ async fn work(
     out: &Path,
 ) -> Result<(), EngineError> {
     let container = names.of("workshop");
-    let mut spec = ContainerSpec::new(&container, image, Attach::None);
+    let mut spec = ContainerSpec::new(&container, image, Attach::Loopback);
     spec.entrypoint = Some(vec!["sh".into(), "-ec".into()]);
     spec.command = Some(vec![format!("mkdir -p /out\n{script}")]);
     spec.user = Some("0:0".into());

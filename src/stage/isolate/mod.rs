@@ -21,7 +21,7 @@ use crate::staging::Staging;
 pub(super) use controls::heard_so_far;
 use controls::{judge_control, judge_ipv6, judge_name};
 use doors::{Door, SLOW, ask_doors, door, judge_doors, patient, report, tcp, udp};
-pub(crate) use outside::Outside;
+pub(crate) use outside::{Outside, beacons};
 
 /// For one probe of a host that may be far away.
 const FAR_PATIENCE: Duration = Duration::from_millis(500);
@@ -193,7 +193,7 @@ async fn prove_far(
             Owner::Isolation,
             format!("staging is not isolated: {first}{}", more(holes.len())),
         )
-        .with_help("nothing was restored or deployed into it; the isolate suite lists every door")),
+        .with_help("nothing was deployed into it; the isolate suite lists every door")),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::agent::protocol::{Reach, Reached};
 use crate::engine::{Attach, ContainerSpec, EngineError, ExecSpec, HostNetwork};
 use crate::event::Owner;
 use crate::stage::Bad;
-use crate::staging::{Ground, Staging};
+use crate::staging::{Ground, Names, Staging};
 use crate::state::agent;
 
 /// What stands outside while the proof is made: the beacon, and a place on an ordinary bridge to see it from.
@@ -19,7 +19,7 @@ pub(crate) struct Outside {
 }
 
 impl Outside {
-    /// Starts both.
+    /// Starts both; the control of an earlier proof in this place is taken where it is still at work.
     ///
     /// # Errors
     /// When the engine refuses, or has no ordinary bridge.
@@ -30,7 +30,7 @@ impl Outside {
     ) -> Result<Self, Bad> {
         let (beacon, control) = tokio::join!(
             Beacon::open(ground, agent_image, moment),
-            Control::open(ground, agent_image, moment)
+            Control::open(ground, agent_image)
         );
         Ok(Self {
             moment,
@@ -39,13 +39,32 @@ impl Outside {
         })
     }
 
+    /// Ends the beacon, which has the host's own ports; the control idles on until the last proof is made.
     pub(super) async fn close(&self, ground: &Ground) -> Result<(), EngineError> {
-        let (first, second) = tokio::join!(
-            ground.engine.remove_container(&self.beacon.container),
-            ground.engine.remove_container(&self.control.container)
-        );
+        let control = async {
+            match self.moment {
+                Moment::Before => Ok(()),
+                Moment::AfterDeploy => {
+                    ground
+                        .engine
+                        .remove_container(&self.control.container)
+                        .await
+                }
+            }
+        };
+        let beacon = ground.engine.remove_container(&self.beacon.container);
+        let (first, second) = tokio::join!(beacon, control);
         first.and(second)
     }
+}
+
+/// What the beacons of a run are called: a proof that is broken off leaves one, with ports of the engine's host.
+pub(crate) fn beacons(names: &Names) -> [String; 2] {
+    [Moment::Before, Moment::AfterDeploy].map(|moment| beacon(names, moment))
+}
+
+fn beacon(names: &Names, moment: Moment) -> String {
+    names.of(&format!("{}-beacon", moment.suite()))
 }
 
 /// The beacon's ports: high enough to be free, random so that two runs do not meet; and the port of DNS, where the
@@ -58,7 +77,7 @@ pub(super) struct Beacon {
 
 impl Beacon {
     async fn open(ground: &Ground, agent_image: &str, moment: Moment) -> Result<Self, Bad> {
-        let container = ground.names.of(&format!("{}-beacon", moment.suite()));
+        let container = beacon(&ground.names, moment);
         let (tcp, udp) = (fastrand::u16(20_000..32_000), fastrand::u16(20_000..32_000));
         let mut spec = ContainerSpec::new(&container, agent_image, Attach::Host(HostNetwork));
         spec.command = Some(agent(&[
@@ -112,16 +131,28 @@ pub(super) struct Control {
 }
 
 impl Control {
-    async fn open(ground: &Ground, agent_image: &str, moment: Moment) -> Result<Self, Bad> {
-        let container = ground.names.of(&format!("{}-control", moment.suite()));
-        let mut spec = ContainerSpec::new(&container, agent_image, Attach::Bridge);
-        spec.command = Some(agent(&["idle"]));
-        ground
-            .engine
-            .create_container(&spec, &ground.labels)
-            .await?;
-        ground.engine.start_container(&container).await?;
-        let state = ground.engine.container_state(&container).await?;
+    async fn open(ground: &Ground, agent_image: &str) -> Result<Self, Bad> {
+        let container = ground.names.of("control");
+        let engine = &ground.engine;
+        let at_work = match engine.container_state(&container).await {
+            Ok(state) if state.running => Some(state),
+            Ok(_) => {
+                engine.remove_container(&container).await?;
+                None
+            }
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let state = match at_work {
+            Some(state) => state,
+            None => {
+                let mut spec = ContainerSpec::new(&container, agent_image, Attach::Bridge);
+                spec.command = Some(agent(&["idle"]));
+                engine.create_container(&spec, &ground.labels).await?;
+                engine.start_container(&container).await?;
+                engine.container_state(&container).await?
+            }
+        };
         let host = state.gateway.ok_or_else(|| {
             Bad::new(
                 Owner::Isolation,

@@ -2,13 +2,16 @@
 //! it still holds.
 //!
 //! The staging keeps the id of the run that made it: everything in it is labelled after that one, whoever works in it.
-//! The network, the agent and the services' containers are made anew for each try, on fresh branches of the snapshot's
-//! frozen layers, so nothing that an earlier deploy or a person did can reach the next one.
+//! Each try has a network, an agent and services' containers of its own, on branches of the snapshot's frozen layers that
+//! nothing has run on: made when the staging is kept (`next.rs`), or anew where something of that is not as it was made. So
+//! nothing that an earlier deploy or a person did can reach the next one.
 
+mod next;
 mod stages;
 mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -18,13 +21,14 @@ pub(super) use stages::{images, perform};
 pub(super) use written::write_down;
 pub use written::{Given, KeptBastion, KeptImage, KeptStaging, Unkept};
 
-use super::Bad;
 use super::run::{Keep, Run, out_of_order};
 use super::snapshot::Prepared;
+use super::{Bad, isolate};
 use crate::engine::{Engine, EngineError, Resource, Stands};
 use crate::event::{Owner, Stage};
+use crate::plan::model::Plan;
 use crate::report::record::Record;
-use crate::staging::{Bastion, Blueprint};
+use crate::staging::{Bastion, Blueprint, Generation, StagingNetwork};
 use crate::state::Branch;
 use crate::verdict::{Outcome, StageEnd, Verdict};
 
@@ -47,14 +51,71 @@ pub(crate) struct Taken {
     until: Timestamp,
     /// From provision: what the last deploy left, ended and not removed.
     left: Vec<Resource>,
-    /// From provision: the end of it, under way.
-    ending: Option<JoinHandle<Result<(), EngineError>>>,
-    /// From provision: what the deploy will write to.
-    branches: Option<Result<BTreeMap<String, Branch>, EngineError>>,
-    /// From isolate: what the deploy will work on, made and not started.
-    prepared: Option<Prepared>,
+    /// The end of it: from provision, or from snapshot in a place that was ready.
+    ending: Ending,
+    /// From provision until the services are the run's: their containers in a place that was ready.
+    in_place: Vec<String>,
+    /// From provision: the network that was made ready for this try, where one was.
+    pub(super) network: Option<StagingNetwork>,
+    /// From provision: what the deploy will work on.
+    work: Option<Work>,
     /// From isolate: where its steps will run.
     pub(super) bastion: Option<Bastion>,
+}
+
+/// How far the end of the last deploy has come.
+enum Ending {
+    /// It runs.
+    NotBegun,
+    /// It is being ended.
+    UnderWay(JoinHandle<Result<(), EngineError>>),
+    /// It was ended, or that broke off.
+    Over,
+}
+
+impl Taken {
+    /// Begins to end what the last deploy left, one container after the other, for the reason that
+    /// [`Engine::remove_container`] gives.
+    fn end(&mut self, engine: &Engine) {
+        let containers: Vec<String> = self
+            .left
+            .iter()
+            .filter_map(|resource| match resource {
+                Resource::Container(name) => Some(name.clone()),
+                Resource::Network(_) | Resource::Volume(_) | Resource::Image(_) => None,
+            })
+            .collect();
+        let engine = engine.clone();
+        self.ending = Ending::UnderWay(tokio::spawn(async move {
+            for container in containers {
+                engine.kill_container(&container).await?;
+            }
+            Ok(())
+        }));
+    }
+}
+
+/// How far that has come which the deploy will work on.
+enum Work {
+    /// The branches are made, or could not be.
+    Branched(Result<BTreeMap<String, Branch>, EngineError>),
+    /// It was made ready before this try, with branches of its own to compare the frozen files on; its first services are
+    /// being started.
+    Ready {
+        generation: Generation,
+        begun: (Instant, BTreeSet<String>),
+        look: Generation,
+        prints: BTreeMap<String, String>,
+    },
+    /// The containers are made, and not started.
+    Prepared(Prepared),
+    /// They were started; how that ended and how many seconds it took is told when its turn comes.
+    Started {
+        started: Result<Generation, Bad>,
+        seconds: f64,
+        prints: BTreeMap<String, String>,
+        files: BTreeMap<String, String>,
+    },
 }
 
 /// What the deploy works on is called.
@@ -138,24 +199,23 @@ impl Takeover {
         }
         Ok(until)
     }
+}
 
-    fn blueprints(&self, run: &Run) -> Result<Vec<Blueprint>, Bad> {
-        let services = &run.order.plan.stack.services;
-        let blueprint = |(name, image): &(String, KeptImage)| {
-            let service = services.iter().find(|service| service.name == *name)?;
-            Some(Blueprint {
-                service: service.clone(),
-                image: image.reference.clone(),
-                facts: image.facts.clone(),
-                unset: Default::default(),
-            })
-        };
-        self.kept
-            .images
-            .iter()
-            .map(|kept| blueprint(kept).ok_or_else(out_of_order))
-            .collect()
-    }
+/// The services as they were at the snapshot.
+fn blueprints(kept: &KeptStaging, plan: &Plan) -> Result<Vec<Blueprint>, Bad> {
+    let services = &plan.stack.services;
+    let blueprint = |(name, image): &(String, KeptImage)| {
+        let service = services.iter().find(|service| service.name == *name)?;
+        Some(Blueprint {
+            service: service.clone(),
+            image: image.reference.clone(),
+            facts: image.facts.clone(),
+            unset: Default::default(),
+        })
+    };
+    let all = kept.images.iter();
+    all.map(|kept| blueprint(kept).ok_or_else(out_of_order))
+        .collect()
 }
 
 /// True where this run may not touch the staging that it was to take over: another one works in it.
@@ -180,6 +240,14 @@ pub(super) async fn keep(run: &mut Run) -> Result<Timestamp, Bad> {
     let ground = run.ground()?.clone();
     let left = match run.taken.as_mut() {
         Some(taken) => {
+            // A try that broke off early has left that running, and what it had begun to start.
+            let started = std::mem::take(&mut taken.in_place);
+            taken
+                .left
+                .extend(started.into_iter().map(Resource::Container));
+            if matches!(taken.ending, Ending::NotBegun) {
+                taken.end(&ground.engine);
+            }
             if let Err(bad) = ended(taken).await {
                 ground.note(bad.to_string());
             }
@@ -195,6 +263,11 @@ pub(super) async fn keep(run: &mut Run) -> Result<Timestamp, Bad> {
     {
         ground.note(error.to_string());
     }
+    for beacon in isolate::beacons(&ground.names) {
+        if let Err(error) = ground.engine.remove_container(&beacon).await {
+            ground.note(error.to_string());
+        }
+    }
     let asked = Timestamp::now().checked_add(run.order.keep_for);
     let asked = asked.unwrap_or(Timestamp::MAX);
     let extends = run.order.takeover.as_ref().is_some_and(|of| of.extends);
@@ -203,22 +276,35 @@ pub(super) async fn keep(run: &mut Run) -> Result<Timestamp, Bad> {
         Some(taken) => taken.until,
         None => asked,
     };
-    ground
-        .engine
+    let engine = &ground.engine;
+    // Nobody begins in the staging while the place is made; and it is kept from here on, whatever becomes of that.
+    let mine = match (&run.taken, &run.staging) {
+        (Some(_), _) => true,
+        (None, Some(staging)) => {
+            let me = ground.names.run();
+            let occupied = engine.occupy(&ground.labels, &staging.agent_image, me);
+            occupied.await.is_ok_and(|occupied| occupied.is_ok())
+        }
+        (None, None) => false,
+    };
+    engine
         .keep_run(&ground.labels, ground.names.run(), expires)
         .await?;
-    if run.taken.is_some() {
-        ground.engine.vacate(ground.labels.run()).await?;
+    if mine {
+        next::make(run, &ground).await;
+        engine.vacate(ground.labels.run()).await?;
     }
     Ok(expires)
 }
 
 /// Waits until nothing of the last deploy runs any more.
 async fn ended(taken: &mut Taken) -> Result<(), Bad> {
-    let Some(ending) = taken.ending.take() else {
+    let Ending::UnderWay(ending) = &mut taken.ending else {
         return Ok(());
     };
-    let killed = ending.await.map_err(|panic| {
+    let ended = ending.await;
+    taken.ending = Ending::Over;
+    let killed = ended.map_err(|panic| {
         Bad::new(
             Owner::Engine,
             format!("ending what the last deploy left broke off: {panic}"),

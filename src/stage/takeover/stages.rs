@@ -1,18 +1,26 @@
 //! The stages of a run that tries again, up to the snapshot.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::{GENERATION, KeptStaging, Taken, Takeover, ended, written};
-use crate::engine::Resource;
+use super::{Ending, GENERATION, KeptStaging, Taken, Takeover, Work, blueprints, ended, written};
+use crate::engine::EngineError;
 use crate::event::{CaseStatus, EventKind, Owner, Stage};
 use crate::report::record::Record;
+use crate::stage::isolate::{Moment, Outside};
 use crate::stage::restore::{Age, worst};
 use crate::stage::run::{Run, Snapshot, not_passed, out_of_order, passed};
+use crate::stage::snapshot::Prepared;
 use crate::stage::unassisted::Habits;
 use crate::stage::{
     Bad, deploy, fingerprint, isolate, preflight, provision, rollback, snapshot, standing,
 };
-use crate::state::StateStore;
+use crate::staging::{Bastion, Generation};
+use crate::state::{Branch, StateStore};
+
+/// What is being written to the disk.
+type Writing = tokio::task::JoinHandle<std::io::Result<()>>;
 
 /// Runs a stage as a run does that tries again; `None` where it is like any other's.
 pub(in crate::stage) async fn perform(run: &mut Run, stage: Stage) -> Option<Result<(), Bad>> {
@@ -65,22 +73,39 @@ async fn preflight(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     run.taken = Some(Taken {
         until,
         left: Vec::new(),
-        ending: None,
-        branches: None,
-        prepared: None,
+        in_place: Vec::new(),
+        ending: Ending::NotBegun,
+        network: None,
+        work: None,
         bastion: None,
     });
-    // From here on this run is one that can be tried again, however far it comes.
-    let written = KeptStaging {
-        run: me.to_owned(),
+    Ok(())
+}
+
+/// Writes down what another run needs to try again after this one, however far it comes. Nobody waits for the disk but
+/// [`written_down`].
+fn write_down(run: &Run, takeover: &Takeover, stem: Option<String>) -> Result<Writing, Bad> {
+    let ground = run.ground()?;
+    let kept = KeptStaging {
+        run: ground.names.run().to_owned(),
+        stem,
         package: package_of(run),
         given: run.order.given.clone(),
         keep: run.order.keep,
+        next: None,
         ..takeover.kept.clone()
-    }
-    .write(&run.order.dir);
+    };
+    let dir = run.order.dir.clone();
+    Ok(tokio::task::spawn_blocking(move || kept.write(&dir)))
+}
+
+/// Waits until that is on the disk.
+async fn written_down(run: &Run, takeover: &Takeover, writing: Writing) -> Result<(), Bad> {
+    let written = writing
+        .await
+        .unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
     if let Err(error) = written {
-        ground.note(format!(
+        run.ground()?.note(format!(
             "this run cannot be retried, only run {} before it: {error}",
             takeover.kept.run
         ));
@@ -125,36 +150,48 @@ async fn provision(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     let (engine, kept) = (&ground.engine, &takeover.kept);
     // Listed before anything new is made: what is not of the snapshot is what the last deploy left.
     let left = engine.beyond(&kept.staging, &kept.remain).await?;
-    let containers: Vec<String> = left
-        .iter()
-        .filter_map(|resource| match resource {
-            Resource::Container(name) => Some(name.clone()),
-            Resource::Network(_) | Resource::Volume(_) | Resource::Image(_) => None,
-        })
-        .collect();
-    // It goes on beside the stages that only look, and is awaited before the first service starts. One after the other,
-    // for the reason that `Engine::remove_container` gives.
-    let killer = engine.clone();
-    let ending = tokio::spawn(async move {
-        for container in containers {
-            killer.kill_container(&container).await?;
-        }
-        Ok(())
-    });
-    // To remove it takes longer, and is nobody's business before the end: it has names, a network and volumes of its own.
+    // To remove it takes longer than to end it, and is nobody's business before the end: it has names, a network and volumes
+    // of its own.
+    run.taken.as_mut().ok_or_else(out_of_order)?.left = left.clone();
+    let writing = write_down(run, takeover, None)?;
+    let place = match &kept.next {
+        Some(next) => next.take(run, kept, &left).await,
+        None => Ok(None),
+    };
+    written_down(run, takeover, writing).await?;
+    let place = place?;
     let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
-    taken.left = left;
-    taken.ending = Some(ending);
+    if let (Some(place), Some(next)) = (place, &kept.next) {
+        taken.left.retain(|resource| !next.has(resource));
+        let services = place.generation.services.iter();
+        taken.in_place = services.map(|running| running.container.clone()).collect();
+        taken.network = Some(place.network);
+        taken.bastion = place.bastion;
+        taken.work = Some(Work::Ready {
+            generation: place.generation,
+            begun: place.begun,
+            look: place.look,
+            prints: place.prints,
+        });
+        let stem = place.ground.names.stem().to_owned();
+        run.ground = Some(place.ground);
+        let writing = write_down(run, takeover, Some(stem))?;
+        let provisioned = provision::run(run).await;
+        written_down(run, takeover, writing).await?;
+        return provisioned;
+    }
+    // It goes on beside the stages that only look, and is awaited before the first service starts.
+    taken.end(engine);
     // Branches need no network.
     let architecture = &ground.facts.architecture;
     let agent_image = run.order.agent.ensure_image(engine, architecture).await?;
     let labels = ground.labels.clone();
     let store = StateStore::new(engine.clone(), labels, agent_image, kept.branching)
-        .named(ground.names.run());
+        .named(ground.names.stem());
     let branches = ground.branch(&store, &kept.frozen, GENERATION);
     let (provisioned, branches) = tokio::join!(provision::run(run), branches);
     let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
-    taken.branches = Some(branches);
+    taken.work = Some(Work::Branched(branches));
     provisioned
 }
 
@@ -166,10 +203,30 @@ pub(in crate::stage) fn images(takeover: &Takeover) -> provision::Images {
 }
 
 async fn isolate(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
-    let outside = run.outside.take().ok_or_else(out_of_order)?;
-    let blueprints = takeover.blueprints(run)?;
     let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
-    let branches = taken.branches.take().ok_or_else(out_of_order)?;
+    let work = match taken.work.take().ok_or_else(out_of_order)? {
+        Work::Branched(branches) => Work::Prepared(prepared(run, takeover, branches).await?),
+        Work::Ready {
+            generation,
+            begun,
+            look,
+            prints,
+        } => started(run, generation, begun, &look, prints).await?,
+        done @ (Work::Prepared(_) | Work::Started { .. }) => done,
+    };
+    let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
+    taken.work = Some(work);
+    Ok(())
+}
+
+/// Makes the proof, and meanwhile what the deploy will work on.
+async fn prepared(
+    run: &mut Run,
+    takeover: &Takeover,
+    branches: Result<BTreeMap<String, Branch>, EngineError>,
+) -> Result<Prepared, Bad> {
+    let outside = run.outside.take().ok_or_else(out_of_order)?;
+    let blueprints = blueprints(&takeover.kept, &run.order.plan)?;
     let package = run.order.plan.package.as_ref().ok_or_else(out_of_order)?;
     let bastion = deploy::early_bastion(run, package);
     // No service is started before the proof is made. The bastion idles, and has nothing that was restored.
@@ -181,9 +238,60 @@ async fn isolate(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     proof?;
     let bastion = bastion?;
     let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
-    taken.prepared = Some(prepared?);
     taken.bastion = bastion;
-    Ok(())
+    prepared
+}
+
+/// Starts what was made ready before this try, and makes the proof once more beside it: this very network was proved when it
+/// was made, and nobody has worked in it. Should it be open by now, everything in it is ended at once.
+async fn started(
+    run: &Run,
+    generation: Generation,
+    (begun, first): (Instant, BTreeSet<String>),
+    look: &Generation,
+    prints: BTreeMap<String, String>,
+) -> Result<Work, Bad> {
+    let staging = run.staging()?;
+    let ground = &staging.ground;
+    let package = run.order.plan.package.as_ref().ok_or_else(out_of_order)?;
+    let taken = run.taken.as_ref().ok_or_else(out_of_order)?;
+    let services = async {
+        let started = staging.start_after(&generation, &first).await;
+        (started, begun.elapsed().as_secs_f64())
+    };
+    // One after the other: side by side they would take from the services, which everything else waits for.
+    let beside = async {
+        let outside = Outside::open(ground, &staging.agent_image, Moment::Before).await?;
+        isolate::run(run, &outside).await?;
+        if taken.bastion.is_some() {
+            Bastion::fill(ground, &staging.agent_image, package).await?;
+        }
+        fingerprint::of_volumes(run, staging, look).await
+    };
+    let both = async { Ok::<_, Bad>(services.await) };
+    let ((started, seconds), files) = match tokio::try_join!(both, beside) {
+        Ok(ended) => ended,
+        Err(bad) => {
+            ground.engine.all_made().await;
+            if let Err(error) = staging.discard(&generation).await {
+                ground.note(error.to_string());
+            }
+            return Err(bad);
+        }
+    };
+    let started = match started {
+        Ok(()) => Ok(generation),
+        Err(error) => {
+            run.save_logs(&generation).await?;
+            Err(Bad::start(&error, Owner::Staging))
+        }
+    };
+    Ok(Work::Started {
+        started,
+        seconds,
+        prints,
+        files,
+    })
 }
 
 fn restore(run: &Run, takeover: &Takeover) -> Result<(), Bad> {
@@ -251,38 +359,40 @@ fn taken_over(run: &Run, stage: Stage, origin: &Record) {
 
 async fn snapshot(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
-    let prepared = taken.prepared.take().ok_or_else(out_of_order)?;
+    let work = taken.work.take().ok_or_else(out_of_order)?;
     ended(taken).await?;
-    // What the databases hold is in these files, so they are not asked once more.
-    let name = "the frozen files are as at the kept snapshot";
+    let engine = run.ground()?.engine.clone();
     let kept = &takeover.kept;
-    let mut before = kept.fingerprints.clone();
-    before.retain(|part, _| fingerprint::is_of_files(part));
-    let differences = rollback::compare(&before, &prepared.files);
-    if let Some(first) = differences.first() {
-        let reason = format!(
-            "{} is not as it was at the snapshot of run {} ({} of {} fingerprints differ)",
-            first.what,
-            kept.staging,
-            differences.len(),
-            prepared.files.len()
-        );
-        let mut case = not_passed(Stage::Snapshot, name, CaseStatus::Failed, 0.0, &reason);
-        case.mismatches = differences;
-        run.case(Stage::Snapshot, case);
-        return Err(Bad::new(Owner::Engine, reason)
-            .with_help("somebody wrote to what was frozen: run the rehearsal anew"));
-    }
-    let figure = format!("{} fingerprints equal", prepared.files.len());
-    run.case(
-        Stage::Snapshot,
-        passed(Stage::Snapshot, name, 0.0, Some(figure)),
-    );
-    let begun = std::time::Instant::now();
-    run.generation = Some(snapshot::start(run, prepared.generation, Owner::Staging).await?);
+    let (generation, seconds) = match work {
+        Work::Prepared(prepared) => {
+            let mut before = kept.fingerprints.clone();
+            before.retain(|part, _| fingerprint::is_of_files(part));
+            as_frozen(run, kept, &before, &prepared.files)?;
+            let begun = Instant::now();
+            let generation = snapshot::start(run, prepared.generation, Owner::Staging).await?;
+            (generation, begun.elapsed().as_secs_f64())
+        }
+        Work::Started {
+            started,
+            seconds,
+            prints,
+            files,
+        } => {
+            as_frozen(run, kept, &prints, &files)?;
+            let started = started?;
+            // Only now: until the services stood, it would have taken from them what they need to start.
+            if let Some(taken) = run.taken.as_mut() {
+                taken.end(&engine);
+                taken.in_place.clear();
+            }
+            (started, seconds)
+        }
+        Work::Branched(_) | Work::Ready { .. } => return Err(out_of_order()),
+    };
+    run.generation = Some(generation);
     run.recorder.emit(EventKind::Measured {
         what: "services' start".to_owned(),
-        seconds: begun.elapsed().as_secs_f64(),
+        seconds,
     });
     let fingerprints = kept.fingerprints.clone();
     run.recorder.emit(EventKind::Fingerprint {
@@ -294,10 +404,40 @@ async fn snapshot(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
     }
     run.snapshot = Some(Arc::new(Snapshot {
         frozen: kept.frozen.clone(),
-        blueprints: takeover.blueprints(run)?,
+        blueprints: blueprints(kept, &run.order.plan)?,
         fingerprints,
         schemas: kept.schemas.clone(),
         written: kept.written.clone(),
     }));
     Ok(())
+}
+
+/// Compares the frozen files with those of the kept snapshot. What the databases hold is in them, so they are not asked once
+/// more.
+fn as_frozen(
+    run: &Run,
+    kept: &KeptStaging,
+    before: &BTreeMap<String, String>,
+    files: &BTreeMap<String, String>,
+) -> Result<(), Bad> {
+    let name = "the frozen files are as at the kept snapshot";
+    let differences = rollback::compare(before, files);
+    let Some(first) = differences.first() else {
+        let figure = format!("{} fingerprints equal", files.len());
+        let case = passed(Stage::Snapshot, name, 0.0, Some(figure));
+        run.case(Stage::Snapshot, case);
+        return Ok(());
+    };
+    let reason = format!(
+        "{} is not as it was at the snapshot of run {} ({} of {} fingerprints differ)",
+        first.what,
+        kept.staging,
+        differences.len(),
+        files.len()
+    );
+    let mut case = not_passed(Stage::Snapshot, name, CaseStatus::Failed, 0.0, &reason);
+    case.mismatches = differences;
+    run.case(Stage::Snapshot, case);
+    Err(Bad::new(Owner::Engine, reason)
+        .with_help("somebody wrote to what was frozen: run the rehearsal anew"))
 }

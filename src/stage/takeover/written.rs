@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::next::Next;
 use crate::check::model::{BaselineSeen, HttpBody, Probe};
 use crate::engine::ImageFacts;
 use crate::event::{Artefact, EventKind};
@@ -15,6 +16,7 @@ use crate::plan::model::{Emulates, Plan, RouteBody, WhatIf};
 use crate::stage::Bad;
 use crate::stage::run::{Keep, Run, out_of_order};
 use crate::stage::schema::Schemas;
+use crate::staging::Names;
 use crate::state::{Branching, Frozen};
 
 /// Its file in a run's folder.
@@ -68,6 +70,9 @@ pub struct KeptStaging {
     pub run: String,
     /// The run that made the staging.
     pub staging: String,
+    /// What everything of the run in the engine is named after, where that is not the run.
+    #[serde(default)]
+    pub stem: Option<String>,
     /// The rehearsal's file as given.
     pub rehearsal: PathBuf,
     /// The package as given.
@@ -100,6 +105,9 @@ pub struct KeptStaging {
     pub bastion: Option<KeptBastion>,
     /// What of the staging belongs to the snapshot, as [`crate::engine::Resource`] prints it; all else came after it.
     pub remain: BTreeSet<String>,
+    /// The place that is ready for the next try, where there is one.
+    #[serde(default)]
+    pub next: Option<Next>,
 }
 
 /// Why there is nothing to come back to.
@@ -122,6 +130,15 @@ pub enum Unkept {
 }
 
 impl KeptStaging {
+    /// What the run's resources in the engine are called.
+    pub fn names(&self) -> Names {
+        let names = Names::of_run(&self.run).within(&self.staging);
+        match &self.stem {
+            Some(stem) => names.on(stem),
+            None => names,
+        }
+    }
+
     /// Reads what a run has written down.
     ///
     /// # Errors
@@ -275,6 +292,7 @@ async fn collect(run: &Run) -> Result<Result<KeptStaging, String>, Bad> {
         form: VERSION,
         run: ground.names.run().to_owned(),
         staging: ground.labels.run().to_owned(),
+        stem: None,
         rehearsal: plan.file.clone(),
         package: package.source.clone(),
         given: run.order.given.clone(),
@@ -294,6 +312,7 @@ async fn collect(run: &Run) -> Result<Result<KeptStaging, String>, Bad> {
             environment: bastion.environment.clone(),
         }),
         remain,
+        next: None,
     }))
 }
 
