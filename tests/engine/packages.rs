@@ -110,9 +110,12 @@ fn entries() -> Vec<Entry> {
 
 /// For whoever waits: `--nocapture` shows it.
 #[expect(clippy::print_stderr, reason = "ten rounds take hours")]
-fn told(round: usize, name: &str, wrong: usize, took: Duration) {
-    let seconds = took.as_secs_f64();
-    eprintln!("round {round}: {name}: {wrong} wrong, {seconds:.1} s");
+fn told(round: usize, name: &str, wrong: &[String], took: Duration) {
+    let (count, seconds) = (wrong.len(), took.as_secs_f64());
+    eprintln!("round {round}: {name}: {count} wrong, {seconds:.1} s");
+    for what in wrong {
+        eprintln!("  {what}");
+    }
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn every_package_comes_to_what_it_must() {
                     let place = Place::beside(&first, &format!("packages-{round}-{}", entry.name));
                     let begun = Instant::now();
                     let found = compare(entry, &place);
-                    told(round, &entry.name, found.len(), begun.elapsed());
+                    told(round, &entry.name, &found, begun.elapsed());
                     let mut wrong = wrong.lock().expect("no holder panics");
                     wrong.extend(
                         found
