@@ -18,7 +18,10 @@ use super::protocol::{Reach, Reached};
 /// How long to listen for who answered, once somebody did. It decides nothing but the words.
 const GREETING: Duration = Duration::from_millis(250);
 
-/// Tries once.
+/// When a datagram is sent again for the first time; from then on after twice as long each time.
+const RESEND: Duration = Duration::from_millis(100);
+
+/// Tries for as long as the probe says.
 pub(super) async fn reach(reach: &Reach) -> Reached {
     match reach {
         Reach::Tcp {
@@ -59,7 +62,8 @@ async fn tcp(to: SocketAddr, patience: Duration) -> Reached {
     }
 }
 
-/// Any datagram from there counts, and so does a refusal.
+/// Any datagram from there counts, and so does a refusal. Datagrams get lost, also where somebody is: with the socket of a
+/// server that ends before it has read them, say.
 async fn udp(to: SocketAddr, patience: Duration) -> Reached {
     let exchange = async {
         let any: IpAddr = match to {
@@ -69,9 +73,16 @@ async fn udp(to: SocketAddr, patience: Duration) -> Reached {
         let socket = UdpSocket::bind((any, 0)).await?;
         // Connected, so that the kernel drops what others send and tells of a refusal.
         socket.connect(to).await?;
-        socket.send(&question(to.port())).await?;
+        let question = question(to.port());
         let mut buffer = [0; 1500];
-        socket.recv(&mut buffer).await
+        let mut pause = RESEND;
+        loop {
+            socket.send(&question).await?;
+            match timeout(pause, socket.recv(&mut buffer)).await {
+                Ok(received) => return received,
+                Err(_) => pause *= 2,
+            }
+        }
     };
     match timeout(patience, exchange).await {
         Err(_) => Reached::No(fault::timed_out(patience)),
@@ -219,6 +230,20 @@ mod tests {
         assert!(
             matches!(udp(address, PATIENCE).await, Reached::Yes(what) if what.contains("refused"))
         );
+    }
+
+    #[tokio::test]
+    async fn a_datagram_that_was_lost_is_sent_again() {
+        let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = peer.local_addr().unwrap();
+        let lost = tokio::spawn(async move {
+            peer.recv_from(&mut [0; 100]).await.unwrap();
+        });
+        // The kernel of who closed the socket refuses the second one.
+        assert!(
+            matches!(udp(address, PATIENCE).await, Reached::Yes(what) if what.contains("refused"))
+        );
+        lost.await.unwrap();
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use rehearsal::engine::{
 use rehearsal::staging::Names;
 use tempfile::TempDir;
 
-use crate::common::{checkout, engine, prepare};
+use crate::common::{Turn, checkout, engine};
 
 /// Sums up every row of every table and every large object of a database in one line. Duplicates count; the order of
 /// rows does not.
@@ -117,7 +117,8 @@ impl Source {
     pub(crate) fn get() -> &'static Self {
         static SOURCE: OnceLock<Source> = OnceLock::new();
         SOURCE.get_or_init(|| {
-            prepare();
+            // It loads the machine: whoever asks for it holds no turn yet.
+            let _turn = Turn::shared();
             match engine(async |engine| make(&engine).await) {
                 Ok(source) => source,
                 Err(error) => panic!("the source was not made: {error}"),
