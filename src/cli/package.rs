@@ -12,6 +12,10 @@ use crate::package::{OpenLimits, OpenedPackage, open};
 use crate::plan::advice::{Advice, advise};
 use crate::plan::model::{Action, Shape};
 
+/// The shell makes SHA256SUMS before `find` runs, so it is left out; one in a folder of the package is a file like any
+/// other. Names are passed on with NULs, because they may have blanks in them.
+const MAKE_SUMS: &str = "write one, so that a file that was lost or added on the way is refused: `find . -xtype f ! -path ./SHA256SUMS -print0 | xargs -0 sha256sum > SHA256SUMS`";
+
 /// Look at a package without an engine: what it would do, what to mend in it, its digest.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -103,9 +107,10 @@ fn lint(package: &Path, deny_warnings: bool, format: Form) -> Result<ExitCode, E
         advice.push(Advice {
             location: None,
             text: "the package has no `SHA256SUMS`".to_owned(),
-            help: "write one, so that a file that was lost or added on the way is refused: `find . -xtype f ! -name SHA256SUMS | xargs sha256sum > SHA256SUMS`",
+            help: MAKE_SUMS,
         });
     }
+    advice.extend(assisted(&manifest));
     advice.extend(beside(&opened, &manifest));
     match format {
         Form::Json => say::line(document(package, &opened, &manifest, &advice)),
@@ -116,6 +121,19 @@ fn lint(package: &Path, deny_warnings: bool, format: Form) -> Result<ExitCode, E
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// What the package leaves to people: with it a run is marked assisted, and fails.
+fn assisted(manifest: &PackageManifest) -> Vec<Advice> {
+    manifest
+        .manual
+        .iter()
+        .map(|asked| Advice {
+            location: Some(asked.place.location()),
+            text: format!("the package leaves something to a person: {}", asked.value),
+            help: "write a step that does it; a run with a person in it is marked assisted, and fails",
+        })
+        .collect()
 }
 
 /// Files that look as if they counted, and do not.
@@ -281,4 +299,61 @@ fn document(
         "warnings": warnings,
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With names that a shell, or a list of lines, would take for something else.
+    #[test]
+    fn what_is_advised_makes_sums_that_hold() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join("sub")).unwrap();
+        for name in [
+            "deploy.sh",
+            "two words",
+            "it's \"quoted\"",
+            "-n",
+            "#1",
+            "a\\nb",
+            "two\nlines",
+            "sub/SHA256SUMS",
+        ] {
+            std::fs::write(temp.path().join(name), name).unwrap();
+        }
+        std::os::unix::fs::symlink("../deploy.sh", temp.path().join("sub/link")).unwrap();
+        let command = MAKE_SUMS.split('`').nth(1).unwrap();
+        let made = std::process::Command::new("sh")
+            .args(["-c", command])
+            .current_dir(temp.path())
+            .status()
+            .unwrap();
+        assert!(made.success());
+        let opened = open(temp.path(), &OpenLimits::default());
+        let opened = opened.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(opened.files, 10);
+        // They are enforced, that of the nested file too.
+        std::fs::write(temp.path().join("sub/SHA256SUMS"), "other").unwrap();
+        let error = open(temp.path(), &OpenLimits::default()).unwrap_err();
+        assert!(
+            error.to_string().contains("`sub/SHA256SUMS` has changed"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_left_to_a_person_is_warned_of_with_its_words_and_its_line() {
+        let temp = tempfile::tempdir().unwrap();
+        let text = "```sh\ntrue\n```\n\n<!-- rehearse:manual tell\nthe warehouse -->\n";
+        std::fs::write(temp.path().join("DEPLOY.md"), text).unwrap();
+        let manifest = load_package(temp.path(), Path::new("site")).unwrap();
+        let warned = assisted(&manifest);
+        let [one] = warned.as_slice() else {
+            panic!("{warned:?}")
+        };
+        let at = one.location.as_ref().map(ToString::to_string);
+        assert_eq!(at.as_deref(), Some("site/DEPLOY.md:5:1"));
+        assert!(one.text.ends_with(": tell the warehouse"), "{one:?}");
+    }
 }

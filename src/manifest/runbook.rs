@@ -1,16 +1,19 @@
 //! Packages without a manifest: a runbook whose fenced shell blocks are the steps, or a bare script.
 
+mod manual;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use manual::Html;
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Parser, Tag, TagEnd};
 
 use crate::event::Part;
 use crate::manifest::package::{ComponentEntry, PackageManifest, StepEntry};
 use crate::manifest::place::{At, Place, Source};
 use crate::manifest::problem::{Problems, printable};
-use crate::manifest::step::TIMEOUT;
+use crate::manifest::step::{self, TIMEOUT};
 use crate::manifest::suggest;
 use crate::manifest::units;
 use crate::plan::model::{Action, Shape, Step};
@@ -57,6 +60,7 @@ pub(crate) fn decode(
     let mut back: Option<HeadingLevel> = None;
     let mut block: Option<Block> = None;
     let mut manual = Vec::new();
+    let mut html = Html::default();
     let mut read_to = 0;
     for (event, range) in Parser::new(&source.text).into_offset_iter() {
         match event {
@@ -118,9 +122,14 @@ pub(crate) fn decode(
                     heading.push_str(&text);
                 }
             }
-            Event::Html(text) | Event::InlineHtml(text) => {
-                let place = Place::of_range(source, range.start, range.end);
-                manual.extend(asked(&text).map(|what| At::new(what, place)));
+            Event::Html(text) => html.add(&text, range.start),
+            Event::End(TagEnd::HtmlBlock) => {
+                manual.extend(std::mem::take(&mut html).asked(source));
+            }
+            Event::InlineHtml(text) => {
+                let mut html = Html::default();
+                html.add(&text, range.start);
+                manual.extend(html.asked(source));
             }
             Event::Code(text) if in_heading => heading.push_str(&text),
             _ => {}
@@ -198,18 +207,6 @@ fn language_of(info: &str) -> String {
     let word = info.split_whitespace().next().unwrap_or_default();
     let language = word.split([',', '{']).next().unwrap_or_default();
     language.to_lowercase()
-}
-
-/// `<!-- rehearse:manual tell the warehouse -->`: what a person is asked to do, where nothing else can do it.
-fn asked(comment: &str) -> Option<String> {
-    let (_, what) = comment.split_once("rehearse:manual")?;
-    let what = what.split("-->").next().unwrap_or_default();
-    let what = printable(what.trim_matches(|c: char| c.is_whitespace() || c == ':'));
-    Some(if what.is_empty() {
-        "something that is not said".to_owned()
-    } else {
-        what
-    })
 }
 
 /// Reads `deploy.sh`, which is one step.
@@ -306,6 +303,7 @@ fn read_info(info: &str, place: &Place, p: &mut Problems) -> Option<Info> {
         timeout: TIMEOUT,
         rollback: false,
     };
+    let (mut service, mut target) = (None, None);
     let Some(words) = shlex::split(info) else {
         p.push(place.problem("the quotes behind this fence do not match"));
         return Some(read);
@@ -322,7 +320,8 @@ fn read_info(info: &str, place: &Place, p: &mut Problems) -> Option<Info> {
         }
         match key {
             "name" => read.name = Some(value.trim().to_owned()),
-            "service" | "target" => read.service = Some(At::new(value.to_owned(), place.clone())),
+            "service" => service = Some(At::new(value.to_owned(), place.clone())),
+            "target" => target = Some(At::new(value.to_owned(), place.clone())),
             "user" => read.user = Some(value.to_owned()),
             "timeout" => match units::duration(value).filter(|d| !d.is_zero()) {
                 Some(timeout) => read.timeout = timeout,
@@ -342,6 +341,10 @@ fn read_info(info: &str, place: &Place, p: &mut Problems) -> Option<Info> {
             ),
         }
     }
+    if service.is_some() && target.is_some() {
+        p.push(step::both(place));
+    }
+    read.service = step::runs_in(service, target);
     Some(read)
 }
 
@@ -395,6 +398,93 @@ fn add(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(text: impl Into<String>) -> (PackageManifest, Problems) {
+        let source = Arc::new(Source {
+            path: "DEPLOY.md".into(),
+            text: text.into(),
+        });
+        let mut p = Problems::new();
+        let root = tempfile::tempdir().unwrap();
+        let manifest = decode(&source, root.path(), "x", &mut p);
+        (manifest, p)
+    }
+
+    #[test]
+    fn a_block_runs_where_its_target_says_as_its_user() {
+        for (fence, service) in [
+            ("sh target=app user=cms", Some("app")),
+            ("sh service=app user=cms", Some("app")),
+            ("sh target=bastion user=cms", None),
+        ] {
+            let (manifest, p) = read(format!("```{fence}\ncms warm\n```\n"));
+            assert_eq!(p, Problems::new(), "{fence}");
+            let entry = &manifest.components[0].steps[0];
+            assert_eq!(
+                entry.step.action,
+                Action::Run {
+                    script: "cms warm\n".to_owned(),
+                    service: service.map(str::to_owned),
+                    user: Some("cms".to_owned()),
+                },
+                "{fence}"
+            );
+            let named = entry.service.as_ref().map(|at| at.value.as_str());
+            assert_eq!(named, service, "{fence}");
+        }
+        let (_, p) = read("```sh service=app target=web\ntrue\n```\n");
+        let said = p.to_string();
+        assert_eq!(p.0.len(), 1, "{said}");
+        assert!(
+            said.contains("DEPLOY.md:1:1: error: the step has both `service` and `target`"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn what_a_person_is_asked_may_stand_in_several_lines() {
+        let table: &[(&str, &[(usize, &str)])] = &[
+            (
+                "<!-- rehearse:manual tell the warehouse -->\n",
+                &[(5, "tell the warehouse")],
+            ),
+            (
+                "<!-- rehearse:manual tell the\nwarehouse -->\n",
+                &[(5, "tell the warehouse")],
+            ),
+            (
+                "<!--\nrehearse:manual\n  tell the\n\n  warehouse\n-->\n",
+                &[(5, "tell the warehouse")],
+            ),
+            (
+                "> <!-- rehearse:manual: tell\r\n> the warehouse\r\n> -->\r\n",
+                &[(5, "tell the warehouse")],
+            ),
+            (
+                "Then <!-- rehearse:manual tell\nthe warehouse --> go on.\n",
+                &[(5, "tell the warehouse")],
+            ),
+            (
+                "<!-- rehearse:manual one --> <!-- rehearse:manual two -->\n\n<!-- rehearse:manual -->\n",
+                &[(5, "one"), (5, "two"), (7, "something that is not said")],
+            ),
+            (
+                "<div>\n<!-- rehearse:manual tell\nthe warehouse -->\n</div>\n",
+                &[(6, "tell the warehouse")],
+            ),
+            ("<!-- a remark\nabout nothing -->\n", &[]),
+        ];
+        for (written, expected) in table {
+            let (manifest, p) = read(format!("```sh\ntrue\n```\n\n{written}"));
+            assert_eq!(p, Problems::new(), "{written}");
+            let asked: Vec<(usize, &str)> = manifest
+                .manual
+                .iter()
+                .map(|asked| (asked.place.location().line, asked.value.as_str()))
+                .collect();
+            assert_eq!(asked, *expected, "{written}");
+        }
+    }
 
     #[test]
     fn a_heading_is_the_way_back_by_whole_words() {

@@ -11,7 +11,7 @@ use crate::manifest::decode::{
 use crate::manifest::names;
 use crate::manifest::package::{Among, StepEntry, Use, in_package};
 use crate::manifest::place::{At, Place};
-use crate::manifest::problem::Problems;
+use crate::manifest::problem::{Problem, Problems};
 use crate::manifest::testplan::{self, Probed};
 use crate::manifest::tree::{Kind, Node};
 use crate::plan::model::{Action, ImageSource, Setting, Step, Template};
@@ -19,6 +19,9 @@ use crate::template;
 
 /// A step that says nothing else is killed after this.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The `target` that is no service: where the admin would sit.
+const BASTION: &str = "bastion";
 
 /// More tries than this hide what is wrong.
 const RETRIES: u8 = 10;
@@ -57,7 +60,7 @@ pub(crate) fn decode(node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<
                 .opt("copy", p, text)
                 .and_then(|from| in_package(&from, root, p));
             let to = f.req("to", p, container_path);
-            let service = f.req("service", p, text);
+            let service = changed(&mut f, p);
             let owner = f.opt("owner", p, owner).unwrap_or((0, 0));
             let action = match (from, to, &service) {
                 (Some(from), Some(to), Some(service)) => Some(Action::Copy {
@@ -74,7 +77,7 @@ pub(crate) fn decode(node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<
             let source = f
                 .opt("image", p, text)
                 .and_then(|image| image_source(&image, root, p));
-            let service = f.req("service", p, text);
+            let service = changed(&mut f, p);
             let action = source
                 .zip(service.as_ref())
                 .map(|(source, service)| Action::Image {
@@ -85,7 +88,7 @@ pub(crate) fn decode(node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<
         }
         ["env"] => {
             let set = f.opt("env", p, |node, p| changes(node, &mut uses, p));
-            let service = f.req("service", p, text);
+            let service = changed(&mut f, p);
             let action = set.zip(service.as_ref()).map(|(set, service)| Action::Env {
                 service: service.value.clone(),
                 set,
@@ -96,7 +99,7 @@ pub(crate) fn decode(node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<
             let files = f.opt("files", p, |node, p| {
                 some(node, p, |node, p| file(node, root, &mut uses, p))
             });
-            let service = f.req("service", p, text);
+            let service = changed(&mut f, p);
             let action = files
                 .zip(service.as_ref())
                 .map(|(files, service)| Action::Files {
@@ -157,24 +160,57 @@ pub(crate) fn decode(node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<
     })
 }
 
-/// Where a step runs: `service: NAME`, or `target:` with the name of a service or `bastion`.
-fn target(f: &mut Fields<'_>, p: &mut Problems) -> Option<At<String>> {
-    let service = f.opt("service", p, text);
-    let target = f.opt("target", p, text);
-    match (service, target) {
-        (Some(_), Some(target)) => {
+/// The service that a step changes: `service: NAME`, or `target: NAME`, which is another spelling of it.
+fn changed(f: &mut Fields<'_>, p: &mut Problems) -> Option<At<String>> {
+    if !f.has("service") && !f.has("target") {
+        // Missed by its usual name, and known by both.
+        f.raw("target");
+        return f.req("service", p, text);
+    }
+    match spelled(f, p) {
+        (None, Some(target)) if target.value == BASTION => {
             p.push(
                 target
                     .place
-                    .problem("the step has both `service` and `target`")
-                    .help("they mean the same; keep one"),
+                    .problem("only a `run` step can have the bastion as its target")
+                    .help("name the service that this step changes"),
             );
             None
         }
-        (Some(service), None) => Some(service),
-        (None, Some(target)) if target.value == "bastion" => None,
-        (None, target) => target,
+        (service, target) => service.or(target),
     }
+}
+
+/// Where a step runs: `service: NAME`, or `target:` with the name of a service or `bastion`.
+fn target(f: &mut Fields<'_>, p: &mut Problems) -> Option<At<String>> {
+    let (service, target) = spelled(f, p);
+    runs_in(service, target)
+}
+
+/// The service in which a script runs, of what was given; `None` for the bastion.
+pub(crate) fn runs_in(
+    service: Option<At<String>>,
+    target: Option<At<String>>,
+) -> Option<At<String>> {
+    service.or(target.filter(|target| target.value != BASTION))
+}
+
+/// `service` and `target`, of which a step has one at most.
+fn spelled(f: &mut Fields<'_>, p: &mut Problems) -> (Option<At<String>>, Option<At<String>>) {
+    let service = f.opt("service", p, text);
+    let target = f.opt("target", p, text);
+    if let (Some(_), Some(target)) = (&service, &target) {
+        p.push(both(&target.place));
+        return (None, None);
+    }
+    (service, target)
+}
+
+/// What is wrong with a step that says its place twice.
+pub(crate) fn both(place: &Place) -> Problem {
+    place
+        .problem("the step has both `service` and `target`")
+        .help("they mean the same; keep one")
 }
 
 fn tries(node: &Arc<Node>, p: &mut Problems) -> Option<u8> {
@@ -371,3 +407,6 @@ fn setting(node: &Arc<Node>, uses: &mut Vec<Use>, p: &mut Problems) -> Option<Se
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

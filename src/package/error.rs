@@ -88,6 +88,12 @@ pub enum OpenError {
         /// The first file that differs.
         file: String,
     },
+    /// Its file became another one between the reading that judges it and the one that unpacks it.
+    #[error("cannot unpack package `{}`: it changed while it was read", path.display())]
+    ChangedMeanwhile {
+        /// The package.
+        path: PathBuf,
+    },
     /// There is no place to unpack it to.
     #[error("cannot unpack package `{}` into the temporary folder: {source}", path.display())]
     Unpack {
@@ -99,10 +105,13 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// False where this machine is at fault: it could not read the package, or not unpack it.
+    /// False where this machine is at fault: it could not read the package, or not unpack it, or somebody changed it.
     pub fn is_package_fault(&self) -> bool {
         match self {
-            Self::Unreadable { .. } | Self::Unpack { .. } | Self::Changed { .. } => false,
+            Self::Unreadable { .. }
+            | Self::Unpack { .. }
+            | Self::Changed { .. }
+            | Self::ChangedMeanwhile { .. } => false,
             Self::NotAPackage { .. }
             | Self::Empty { .. }
             | Self::Refused { .. }
@@ -136,7 +145,9 @@ impl OpenError {
             Self::Sums { .. } => {
                 "have its authors write SHA256SUMS last, over all files, and transfer it again"
             }
-            Self::Changed { .. } => "rehearse a copy that nobody edits meanwhile",
+            Self::Changed { .. } | Self::ChangedMeanwhile { .. } => {
+                "rehearse a copy that nobody edits meanwhile"
+            }
             Self::Unpack { .. } => "free space there, or point TMPDIR to a larger place",
         }
     }

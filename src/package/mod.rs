@@ -1,8 +1,8 @@
 //! Opening, digesting and unpacking what was handed over.
 //!
-//! Nothing of a package is trusted: it is read through [`crate::archive`], written only below a folder of our own,
-//! and scanned again as a folder, so that an archive and the folder it was made of are judged and digested by the
-//! same code.
+//! Nothing of a package is trusted: it is read through [`crate::archive`] to its end and judged before anything of it is
+//! written, written only below a folder of our own, and scanned again as a folder, so that an archive and the folder it
+//! was made of are judged and digested by the same code.
 
 mod digest;
 pub mod dockerfile;
@@ -25,7 +25,7 @@ pub use tar_folder::{TarError, TarOptions, tar_folder};
 
 use crate::archive;
 
-/// What a package may be at most. Exceeding a limit is an error before the entry that does so is written.
+/// What a package may be at most. Exceeding a limit is an error before anything of the package is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenLimits {
     /// Bytes of all files together.
@@ -134,6 +134,15 @@ pub fn open(path: &Path, limits: &OpenLimits) -> Result<OpenedPackage, OpenError
         limits: limits.clone(),
         unpacked,
     })
+}
+
+/// The digest of the package that lies in a folder; see [`OpenedPackage::digest`].
+///
+/// # Errors
+/// As [`open`].
+pub fn digest_of(folder: &Path) -> Result<String, OpenError> {
+    let scanned = folder::scan(folder, folder, &OpenLimits::default())?;
+    Ok(digest::of(&scanned.listing))
 }
 
 impl OpenedPackage {

@@ -79,6 +79,20 @@ fn opened(path: &Path) -> Result<OpenedPackage, OpenError> {
     open(path, &OpenLimits::default())
 }
 
+/// Why an archive is not unpacked. By then nothing of it was written.
+fn refused(path: &Path, limits: &OpenLimits) -> OpenError {
+    let root = tempfile::tempdir().unwrap();
+    let error = unpack::Judged::of(path, limits)
+        .and_then(|judged| judged.unpack(root.path()))
+        .unwrap_err();
+    let written: Vec<_> = fs::read_dir(root.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(written.is_empty(), "{error}: {written:?}");
+    error
+}
+
 #[test]
 fn one_digest_for_a_folder_and_all_its_archives() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! An archive into a folder of our own.
+//! An archive into a folder of our own. It is read twice: all of it is judged before anything of it is written.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -11,31 +11,83 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use super::{OpenError, OpenLimits};
-use crate::archive::{self, ArchiveError, Content, Entry, Kind};
+use crate::archive::{self, ArchiveError, Container, Content, Entry, Kind};
 
 /// Unpacks `path` into a new temporary folder. On an error nothing is left behind.
-///
-/// That nothing is written outside rests on the walk's invariants: no entry lies below a link, so every folder that
-/// is passed through is one that was made here.
 pub(super) fn unpack(path: &Path, limits: &OpenLimits) -> Result<TempDir, OpenError> {
-    let failed = |error| OpenError::from_archive(path, error);
-    let Some(container) = archive::recognise(path).map_err(failed)? else {
-        return Err(not_a_package(path)?);
-    };
-    let unpack_failed = |source| OpenError::Unpack {
-        path: path.to_owned(),
-        source,
-    };
+    let judged = Judged::of(path, limits)?;
     let folder = tempfile::Builder::new()
         .prefix("rehearse-package-")
         .tempdir()
-        .map_err(unpack_failed)?;
-    let root = folder.path();
-    archive::walk(path, container, &limits.bounds(), &mut |entry, content| {
-        write(root, entry, content)
-    })
-    .map_err(failed)?;
+        .map_err(|source| OpenError::Unpack {
+            path: path.to_owned(),
+            source,
+        })?;
+    judged.unpack(folder.path())?;
     Ok(folder)
+}
+
+/// An archive that was read to its end, and of which every entry may be unpacked.
+pub(super) struct Judged<'a> {
+    path: &'a Path,
+    limits: &'a OpenLimits,
+    container: Container,
+    /// Of the file that was judged.
+    sha256: String,
+}
+
+impl<'a> Judged<'a> {
+    /// Reads the archive without writing anything.
+    pub(super) fn of(path: &'a Path, limits: &'a OpenLimits) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::from_archive(path, error);
+        let Some(container) = archive::recognise(path).map_err(failed)? else {
+            return Err(not_a_package(path)?);
+        };
+        let walked = archive::walk(path, container, &limits.bounds(), &mut |entry, _| {
+            judge(entry)
+        })
+        .map_err(failed)?;
+        Ok(Self {
+            path,
+            limits,
+            container,
+            sha256: walked.sha256,
+        })
+    }
+
+    /// Unpacks it below `root`, an empty folder. Nothing keeps the file from being another one by now, so every entry is
+    /// judged again before it is written, and what was written counts only where it came of the bytes that were judged.
+    ///
+    /// That nothing is written outside rests on the walk's invariants: no entry lies below a link, so every folder that
+    /// is passed through is one that was made here.
+    pub(super) fn unpack(&self, root: &Path) -> Result<(), OpenError> {
+        let bounds = self.limits.bounds();
+        let written = archive::walk(self.path, self.container, &bounds, &mut |entry, content| {
+            judge(entry)?;
+            write(root, entry, content)
+        });
+        let changed = || OpenError::ChangedMeanwhile {
+            path: self.path.to_owned(),
+        };
+        match written {
+            Ok(walked) if walked.sha256 == self.sha256 => Ok(()),
+            Ok(_) => Err(changed()),
+            Err(error @ (ArchiveError::Read(_) | ArchiveError::Write(_))) => {
+                Err(OpenError::from_archive(self.path, error))
+            }
+            // All of it was in order a moment ago, so most likely somebody writes to it.
+            Err(
+                error @ (ArchiveError::Refused { .. }
+                | ArchiveError::Truncated(_)
+                | ArchiveError::Damaged(_)
+                | ArchiveError::Unsupported(_)
+                | ArchiveError::TooBig(_)),
+            ) => match archive::source::digest(self.path) {
+                Ok(seen) if seen != self.sha256 => Err(changed()),
+                Ok(_) | Err(_) => Err(OpenError::from_archive(self.path, error)),
+            },
+        }
+    }
 }
 
 fn not_a_package(path: &Path) -> Result<OpenError, OpenError> {
@@ -61,7 +113,8 @@ fn not_a_package(path: &Path) -> Result<OpenError, OpenError> {
     })
 }
 
-fn write(root: &Path, entry: &Entry, content: &mut Content<'_>) -> Result<(), ArchiveError> {
+/// Refuses what the walk lets pass and a package may not hold.
+fn judge(entry: &Entry) -> Result<(), ArchiveError> {
     for name in [&entry.path[..], target(&entry.kind)] {
         if std::str::from_utf8(name).is_err() {
             return Err(ArchiveError::refused(
@@ -70,6 +123,10 @@ fn write(root: &Path, entry: &Entry, content: &mut Content<'_>) -> Result<(), Ar
             ));
         }
     }
+    Ok(())
+}
+
+fn write(root: &Path, entry: &Entry, content: &mut Content<'_>) -> Result<(), ArchiveError> {
     let path = below(root, &entry.path);
     let make_parents = || match path.parent() {
         Some(parent) => DirBuilder::new().recursive(true).mode(0o755).create(parent),

@@ -3,15 +3,16 @@
 use super::*;
 
 #[test]
-fn hostile_tars_are_refused_by_name_and_nothing_is_written_outside() {
+fn hostile_tars_are_refused_by_name_and_nothing_is_written() {
     let place = Place::new();
     for (name, members, entry, reason) in testing::hostile_tars() {
         for compression in COMPRESSIONS {
-            // A good entry first: what was unpacked before the refusal must go too.
+            // A good entry first: it must not be written either.
             let mut all = vec![file("good", "x")];
             all.extend(members.clone());
             let path = place.put("package", &compress(&testing::tar(&all), compression));
-            let error = opened(&path).unwrap_err();
+            assert!(opened(&path).is_err(), "{name}");
+            let error = refused(&path, &OpenLimits::default());
             let OpenError::Refused {
                 entry: seen,
                 reason: why,
@@ -29,10 +30,12 @@ fn hostile_tars_are_refused_by_name_and_nothing_is_written_outside() {
 }
 
 #[test]
-fn hostile_zips_are_refused_by_name_and_nothing_is_written_outside() {
+fn hostile_zips_are_refused_by_name_and_nothing_is_written() {
     let place = Place::new();
     for (name, data, entry, reason) in testing::hostile_zips() {
-        let error = opened(&place.put("package", &data)).unwrap_err();
+        let path = place.put("package", &data);
+        assert!(opened(&path).is_err(), "{name}");
+        let error = refused(&path, &OpenLimits::default());
         let OpenError::Refused {
             entry: seen,
             reason: why,
@@ -50,6 +53,86 @@ fn hostile_zips_are_refused_by_name_and_nothing_is_written_outside() {
         .to_string();
     assert!(error.contains("not UTF-8"), "{error}");
     nothing_outside();
+}
+
+#[test]
+fn an_archive_whose_last_entry_is_bad_leaves_its_folder_empty() {
+    let place = Place::new();
+    let good = [
+        file("deploy.sh", "true\n"),
+        folder("content"),
+        link("run", "./deploy.sh"),
+    ];
+    let with = |last: Raw| {
+        let mut all = good.to_vec();
+        all.push(last);
+        testing::tar(&all)
+    };
+    let evil = with(file("../rehearsal-evil", "x"));
+    let mut archives: Vec<(String, Vec<u8>)> = COMPRESSIONS
+        .iter()
+        .map(|compression| {
+            let data = compress(&evil, *compression);
+            (format!("tar {}", compression.name()), data)
+        })
+        .collect();
+    let script: (&[u8], u32, &[u8]) = (b"deploy.sh", 0o100_755, b"true\n");
+    archives.extend([
+        ("device".to_owned(), with(raw("null", b'3', "", ""))),
+        ("twice".to_owned(), with(file("deploy.sh", "false\n"))),
+        ("latin".to_owned(), with(raw(b"caf\xe9", b'0', "", "x"))),
+        (
+            "cut".to_owned(),
+            with(file("data", &"x".repeat(2000)))[..3000].to_vec(),
+        ),
+        (
+            "zip".to_owned(),
+            testing::raw_zip(&[script, (b"../rehearsal-evil", 0o100_644, b"x")]),
+        ),
+        (
+            "zip link".to_owned(),
+            testing::raw_zip(&[script, (b"passwd", 0o120_777, b"/etc/passwd")]),
+        ),
+    ]);
+    for (name, data) in archives {
+        let path = place.put("package", &data);
+        let error = refused(&path, &OpenLimits::default());
+        assert!(error.is_package_fault(), "{name}: {error}");
+    }
+    nothing_outside();
+}
+
+#[test]
+fn an_archive_that_is_another_one_when_it_is_unpacked_is_not_opened() {
+    let place = Place::new();
+    let sound = testing::tar(&[file("deploy.sh", "true\n")]);
+    let limits = OpenLimits::default();
+    for (name, other) in [
+        ("sound", testing::tar(&[file("deploy.sh", "evil\n")])),
+        (
+            "evil",
+            testing::tar(&[file("deploy.sh", "true\n"), file("../rehearsal-evil", "x")]),
+        ),
+        ("cut", sound[..700].to_vec()),
+    ] {
+        let path = place.put("package", &sound);
+        let judged = unpack::Judged::of(&path, &limits).unwrap();
+        place.put("package", &other);
+        let root = tempfile::tempdir().unwrap();
+        let error = judged.unpack(root.path()).unwrap_err();
+        assert!(
+            matches!(error, OpenError::ChangedMeanwhile { .. }),
+            "{name}: {error}"
+        );
+        assert!(!error.is_package_fault(), "{name}");
+    }
+    nothing_outside();
+    let path = place.put("package", &sound);
+    let root = tempfile::tempdir().unwrap();
+    let judged = unpack::Judged::of(&path, &limits).unwrap();
+    judged.unpack(root.path()).unwrap();
+    let written = fs::read_to_string(root.path().join("deploy.sh")).unwrap();
+    assert_eq!(written, "true\n");
 }
 
 #[test]
