@@ -41,20 +41,22 @@ pub(super) fn secrets(plan: &Plan) -> Result<Secrets, ExitCode> {
     Ok(secrets)
 }
 
+/// What a secret stands for, or why that cannot be read.
+pub(super) fn read(secret: &Secret) -> Result<String, String> {
+    match secret {
+        Secret::Environment(name) => std::env::var(name).map_err(|error| error.to_string()),
+        Secret::File(path) => std::fs::read_to_string(path)
+            .map(|text| text.trim_end_matches(['\n', '\r']).to_owned())
+            .map_err(|error| error.to_string()),
+    }
+}
+
 fn value(secret: &Secret, whose: &str) -> Result<String, ExitCode> {
-    let (read, help) = match secret {
-        Secret::Environment(name) => (
-            std::env::var(name).map_err(|error| error.to_string()),
-            "set it in the environment of `rehearse`",
-        ),
-        Secret::File(path) => (
-            std::fs::read_to_string(path)
-                .map(|text| text.trim_end_matches(['\n', '\r']).to_owned())
-                .map_err(|error| error.to_string()),
-            "the path starts from the folder of the rehearsal's file",
-        ),
+    let help = match secret {
+        Secret::Environment(_) => "set it in the environment of `rehearse`",
+        Secret::File(_) => "the path starts from the folder of the rehearsal's file",
     };
-    read.map_err(|error| {
+    read(secret).map_err(|error| {
         say::error(format!("{whose} cannot be read: {error}"), Some(help));
         ExitCode::from(USAGE)
     })
@@ -63,6 +65,22 @@ fn value(secret: &Secret, whose: &str) -> Result<String, ExitCode> {
 /// Hides the secrets of the package and of the restores. Where that would change what a run is known by, or a word by which
 /// it is judged, a secret of the package is refused; one of a restore, which no report shows anyway, is left as it is.
 pub(super) fn mask(plan: &Plan, secrets: &Secrets, run: &str) -> Result<Mask, ExitCode> {
+    let of_package: Vec<(&str, &str)> = plan
+        .package
+        .iter()
+        .flat_map(|package| &package.secrets)
+        .filter_map(|(name, source)| Some((name.as_str(), secrets.get(source)?)))
+        .collect();
+    hiding(plan, &of_package, secrets, run)
+}
+
+/// The same where the package's secrets are known by name and value.
+pub(super) fn hiding(
+    plan: &Plan,
+    of_package: &[(&str, &str)],
+    secrets: &Secrets,
+    run: &str,
+) -> Result<Mask, ExitCode> {
     let mut words: Vec<&str> = VOCABULARY.to_vec();
     words.extend(Stage::ALL.map(Stage::name));
     words.extend([run, &plan.rehearsal]);
@@ -81,7 +99,7 @@ pub(super) fn mask(plan: &Plan, secrets: &Secrets, run: &str) -> Result<Mask, Ex
             .map(|of| of.name.as_str()),
     );
     let hides = |value: &str| -> Result<bool, String> {
-        let mask = Mask::of([value])?;
+        let mask = Mask::sparing([value], &words)?;
         Ok(words
             .iter()
             .any(|word| mask.text((*word).to_owned()) != **word))
@@ -98,18 +116,15 @@ pub(super) fn mask(plan: &Plan, secrets: &Secrets, run: &str) -> Result<Mask, Ex
             "the secrets cannot be kept out of the reports: {why}"
         ))
     };
-    let of_package: Vec<(&String, &str)> = package
-        .flat_map(|package| &package.secrets)
-        .filter_map(|(name, source)| Some((name, secrets.get(source)?)))
-        .collect();
-    for (name, value) in &of_package {
+    for (name, value) in of_package {
         if hides(value).map_err(cannot)? {
             return Err(refused(format!(
                 "the secret `{name}` is part of a name or word that every report of this rehearsal needs, so it cannot be kept out of them"
             )));
         }
     }
-    let mut hidden: Vec<&str> = of_package.into_iter().map(|(_, value)| value).collect();
+    let of_package: Vec<&str> = of_package.iter().map(|(_, value)| *value).collect();
+    let mut hidden = of_package.clone();
     for restore in &plan.restores {
         let value = restore.secret().and_then(|secret| secrets.get(secret));
         if let Some(value) = value
@@ -119,7 +134,8 @@ pub(super) fn mask(plan: &Plan, secrets: &Secrets, run: &str) -> Result<Mask, Ex
             hidden.push(value);
         }
     }
-    Mask::of(hidden).map_err(cannot)
+    let mask = Mask::sparing(hidden, &words).map_err(cannot)?;
+    mask.telling(of_package).map_err(cannot)
 }
 
 /// A restore's secret is given to its tool alone, which does not show it. One so short may be a word of the tool's own
