@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::manifest::decode::{Fields, duration, duration_or_zero, entries, some, string, text};
+use crate::manifest::decode::{
+    Fields, bytes, duration, duration_or_zero, entries, some, string, text,
+};
 use crate::manifest::emulators::{self, EmulatorEntry};
 use crate::manifest::environment::environment;
 use crate::manifest::names;
@@ -145,6 +147,9 @@ fn limits(node: &Arc<Node>, p: &mut Problems) -> Option<Limits> {
         limits.restore_jobs = usize::from(jobs);
     }
     limits.downtime = f.opt("downtime", p, duration_or_zero);
+    if let Some(most) = f.opt("compare", p, bytes) {
+        limits.compare = most;
+    }
     f.finish(p);
     Some(limits)
 }

@@ -75,6 +75,7 @@ fn every_kind_of_restore_becomes_part_of_the_plan() {
     let plan = resolve(&loaded, None).unwrap_or_else(|p| panic!("{p}"));
     settings().bind(|| insta::assert_json_snapshot!("good-restores", plan.restores));
     assert_eq!(plan.limits.restore_jobs, 4);
+    assert_eq!(plan.limits.compare, 4 << 30);
 }
 
 #[test]
@@ -396,6 +397,7 @@ fn every_example_in_the_docs_is_read() {
         "package",
         "testplan",
         "emulators",
+        "what-ifs",
     ] {
         let text = std::fs::read_to_string(format!("docs/{page}.md")).unwrap();
         let mut block: Option<(String, String)> = None;

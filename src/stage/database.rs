@@ -1,7 +1,6 @@
 //! Asks restored databases, with the tools of the services that hold them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::Bad;
 use super::run::Run;
@@ -11,9 +10,6 @@ use crate::plan::model::{Family, Method, Restore};
 use crate::restore::postgres::{Ask, environment};
 use crate::restore::{Deadline, Toolbox};
 use crate::staging::{Ended, Generation, Running};
-
-/// For one question to one database. Counting every row of a large one takes its time.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Runs a command for each restored database in its service's container, and returns the lines that it wrote, by
 /// `service/database`. `command` gets the role and the database. `what` names what is asked for, in errors.
@@ -110,7 +106,7 @@ async fn databases(
             run.staging()?,
             &running.container,
             format!("the databases of {}", restore.name),
-            Deadline::of(PATIENCE, "a limit that cannot be set"),
+            Deadline::of(run.order.plan.limits.examine, "limits.examine"),
         )
     };
     let asked = Ask { tool: &tool, user }.databases().await;
@@ -131,9 +127,11 @@ async fn ask(
         ..ExecSpec::default()
     };
     let mut lines = Vec::new();
+    // Counting every row of a large one takes its time.
+    let limit = run.order.plan.limits.examine;
     let ended = run
         .ground()?
-        .exec_within(&running.container, &spec, PATIENCE, |line| {
+        .exec_within(&running.container, &spec, limit, |line| {
             if line.output == Output::Stdout {
                 lines.push(line.line);
             }
@@ -145,10 +143,13 @@ async fn ask(
             Ok(lines)
         }
         Ended::ByItself(outcome) => Err(cannot(what, name, &outcome.last_words())),
-        Ended::Killed => Err(cannot(
-            what,
-            name,
-            &format!("no answer within {PATIENCE:?}"),
-        )),
+        // It may be large, and nobody's fault.
+        Ended::Killed => {
+            let why = format!("no answer within {} s (limits.examine)", limit.as_secs());
+            Err(Bad {
+                owner: Owner::Engine,
+                ..cannot(what, name, &why)
+            })
+        }
     }
 }

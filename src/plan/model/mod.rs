@@ -52,7 +52,7 @@ pub struct Plan {
     pub package: Option<Package>,
     /// The test plan, where one is named.
     pub testplan: Option<TestPlan>,
-    /// Time limits of the stages.
+    /// Limits of the stages.
     pub limits: Limits,
     /// Hosts and addresses that must be unreachable; tried by the isolate stage.
     pub forbidden: Vec<String>,
@@ -264,7 +264,7 @@ pub enum Condition {
     Completed,
 }
 
-/// Time limits. A stage that runs over its limit has gone wrong.
+/// Limits, most of them of time: a stage that runs over its limit has gone wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// Images, network, volumes. Default 30 minutes (images may have to be built).
@@ -283,6 +283,8 @@ pub struct Limits {
     pub rollback: Duration,
     /// The sum of the times in which an `availability` target was not there during the deploy. Default none.
     pub downtime: Option<Duration>,
+    /// Bytes of a table; of one with more, a what-if does not read the rows. Default 1 GiB.
+    pub compare: u64,
 }
 
 impl Default for Limits {
@@ -297,6 +299,7 @@ impl Default for Limits {
             deploy: minutes(30),
             rollback: minutes(5),
             downtime: None,
+            compare: 1 << 30,
         }
     }
 }

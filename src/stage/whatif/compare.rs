@@ -6,6 +6,7 @@ use super::grants;
 use super::state::{Reference, State};
 use crate::check::schema::{Fate, SchemaChange, diff, undeclared};
 use crate::event::Mismatch;
+use crate::report::text::bytes;
 
 /// One thing that is not the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,33 +16,85 @@ pub(super) struct Difference {
     excused_by: Vec<String>,
 }
 
+/// One thing that was not looked at because of its size, so that nobody knows whether it is the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unread {
+    /// For people, with the reason.
+    pub what: String,
+    /// What a package may write to say that its rollback leaves this.
+    pub excused_by: Vec<String>,
+    /// With a higher `limits.compare` it would be read.
+    pub by_limit: bool,
+}
+
+/// What two states show.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub differences: Vec<Difference>,
+    pub unread: Vec<Unread>,
+    /// What else was not compared, for people: nothing that a deploy or a rollback has to answer for.
+    pub not_compared: Vec<String>,
+}
+
 /// What is left after a package's excuses.
 pub(super) struct Excused {
     pub left: Vec<Mismatch>,
+    /// Where nothing is left, this keeps a path from being judged.
+    pub unread: Vec<Unread>,
     /// Excuses that excuse nothing.
     pub idle: Vec<String>,
+    /// What was not compared and need not be, for people.
+    pub not_compared: Vec<String>,
 }
 
 /// Takes out what the package says that its rollback leaves.
-pub(super) fn excuse(found: Vec<Difference>, leaves: &[String]) -> Excused {
-    let excuses = |leaf: &String, difference: &Difference| {
+pub(super) fn excuse(found: Found, leaves: &[String]) -> Excused {
+    let excuses = |leaf: &String, words: &[String]| {
         let leaf = normal(leaf);
-        difference
-            .excused_by
+        words
             .iter()
             .any(|word| *word == leaf || (leaf.ends_with('/') && word.starts_with(&leaf)))
     };
+    let excused = |words: &[String]| leaves.iter().any(|leaf| excuses(leaf, words));
+    let differences = found.differences.iter().map(|of| &of.excused_by);
+    let unread = found.unread.iter().map(|of| &of.excused_by);
+    let all: Vec<&Vec<String>> = differences.chain(unread).collect();
     let idle = leaves
         .iter()
-        .filter(|leaf| !found.iter().any(|difference| excuses(leaf, difference)))
+        .filter(|leaf| !all.iter().any(|words| excuses(leaf, words)))
         .cloned()
         .collect();
     let left = found
+        .differences
         .into_iter()
-        .filter(|difference| !leaves.iter().any(|leaf| excuses(leaf, difference)))
-        .map(|difference| difference.mismatch)
+        .filter(|of| !excused(&of.excused_by))
+        .map(|of| of.mismatch)
         .collect();
-    Excused { left, idle }
+    let (left_there, unread): (Vec<Unread>, Vec<Unread>) = found
+        .unread
+        .into_iter()
+        .partition(|of| excused(&of.excused_by));
+    let mut not_compared = found.not_compared;
+    if !left_there.is_empty() {
+        let names: Vec<String> = left_there.into_iter().map(|of| of.what).collect();
+        not_compared.push(listed(&names));
+    }
+    Excused {
+        left,
+        unread,
+        idle,
+        not_compared,
+    }
+}
+
+/// The first of these names, and how many more there are.
+pub(super) fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// One space between words, and no `public.` in front of a name.
@@ -55,24 +108,36 @@ pub(super) fn verb(many: usize) -> &'static str {
     if many == 1 { "is" } else { "are" }
 }
 
-/// Every difference between two states, but for what does not keep still by itself. Files are told apart: see
-/// [`files`].
-pub(super) fn parts(reference: &Reference, before: &State, after: &State) -> Vec<Difference> {
-    let mut found = Vec::new();
+/// Every difference between two states, and what was not read, but for what does not keep still by itself. Files are told
+/// apart: see [`files`].
+pub(super) fn parts(reference: &Reference, before: &State, after: &State) -> Found {
+    let mut found = Found::default();
     let mut changed_schemas: BTreeSet<&str> = BTreeSet::new();
     for (database, objects) in &before.schemas {
         let now = after.schemas.get(database).map_or(&[][..], Vec::as_slice);
         let changes = diff(objects, now);
         if !changes.is_empty() {
             changed_schemas.insert(database);
-            found.extend(of_grants(reference, database, &changes, before, after));
+            let grants = of_grants(reference, database, &changes, before, after);
+            found.differences.extend(grants);
         }
-        found.extend(changes.iter().map(|change| of_schema(database, change)));
+        found
+            .differences
+            .extend(changes.iter().map(|change| of_schema(database, change)));
     }
     let names: BTreeSet<&String> = before.parts.keys().chain(after.parts.keys()).collect();
     for name in names {
         let (was, is) = (before.parts.get(name), after.parts.get(name));
-        if was == is || reference.restless.contains(name) {
+        if reference.restless.contains(name) {
+            continue;
+        }
+        if let (Some(was), Some(is)) = (was, is)
+            && let Some(unread) = of_unread(name, was, is)
+        {
+            found.unread.push(unread);
+            continue;
+        }
+        if was == is {
             continue;
         }
         let (kind, of) = name.split_once(" of ").unwrap_or((name, ""));
@@ -92,32 +157,47 @@ pub(super) fn parts(reference: &Reference, before: &State, after: &State) -> Vec
                 if kind == "rows" && !came_or_went && (uncounted(was) || uncounted(is)) {
                     continue;
                 }
-                // Not read on one side, which is told as not compared.
-                let unread = unread(database, table);
-                if kind == "content"
-                    && came_or_went
-                    && (before.not_compared.contains(&unread)
-                        || after.not_compared.contains(&unread))
-                {
-                    continue;
-                }
                 let rows = name.replacen("content of", "rows of", 1);
                 let (were, are) = (before.parts.get(&rows), after.parts.get(&rows));
                 let counted = were != are && !uncounted(were) && !uncounted(are);
                 if kind == "content" && counted {
                     continue;
                 }
-                found.push(of_table(name, kind, table, was, is));
+                found.differences.push(of_table(name, kind, table, was, is));
             }
-            _ => found.push(of_part(name, kind, of, was, is)),
+            _ => found.differences.push(of_part(name, kind, of, was, is)),
         }
     }
     found
 }
 
-/// How it is said of a table that its rows were not read.
-pub(super) fn unread(database: &str, table: &str) -> String {
-    format!("the content of table {table} of {database} (more than 256 MiB)")
+/// Of a part that is there in both states, what leaves open whether it is the same: rows that were not read in one of them,
+/// and files of which an outline differs, since times may differ where contents do not.
+fn of_unread(name: &str, was: &str, is: &str) -> Option<Unread> {
+    let (kind, of) = name.split_once(" of ")?;
+    match kind {
+        "content" => {
+            let why = [was, is]
+                .into_iter()
+                .find_map(|side| side.strip_prefix(UNREAD))?;
+            let (database, table) = of.split_once(' ').unwrap_or((of, ""));
+            Some(Unread {
+                what: format!("the content of table {table} of {database} {why}"),
+                excused_by: vec![normal(&format!("table {table}"))],
+                by_limit: true,
+            })
+        }
+        "files" if was != is && (was.starts_with(OUTLINE) || is.starts_with(OUTLINE)) => {
+            Some(Unread {
+                what: format!(
+                    "the files of {of} (more than 1 GiB, and their names, sizes or times differ)"
+                ),
+                excused_by: vec![of.to_owned()],
+                by_limit: false,
+            })
+        }
+        _ => None,
+    }
 }
 
 /// What is not the same of grants, owners, policies and comments in a database in which other objects changed too. Those of
@@ -242,236 +322,83 @@ fn of_part(
     }
 }
 
-/// The files of one service's container that are not the same. Both sides know every path that either of them changed.
+/// Finds the files of one service's container that are not the same, and those that were not read. Both sides know every
+/// path that either of them changed, but for what is [`TOO_MANY`] on the other.
 pub(super) fn files(
     service: &str,
     before: &BTreeMap<String, String>,
     after: &BTreeMap<String, String>,
-) -> Vec<Difference> {
+    found: &mut Found,
+) {
     let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    paths
-        .into_iter()
-        .filter(|path| before.get(*path) != after.get(*path))
-        .map(|path| {
-            let there =
-                |side: &BTreeMap<String, String>| side.get(path).is_some_and(|is| is != ABSENT);
-            let (expected, seen) = match (there(before), there(after)) {
-                (false, _) => ("not there", "there"),
-                (true, false) => ("there", "not there"),
-                (true, true) => ("as before", "another content, owner or mode"),
-            };
-            Difference {
-                mismatch: Mismatch {
-                    what: format!("file {path} of {service}"),
-                    expected: expected.to_owned(),
-                    seen: seen.to_owned(),
-                },
-                excused_by: vec![format!("file {path}"), format!("file {path} of {service}")],
-            }
-        })
-        .collect()
+    for path in paths {
+        let (was, is) = (before.get(path), after.get(path));
+        let what = format!("file {path} of {service}");
+        let excused_by = vec![format!("file {path}"), what.clone()];
+        if let Some(why) = unread_file(was, is) {
+            found.unread.push(Unread {
+                what: format!("{what} {why}"),
+                excused_by,
+                by_limit: false,
+            });
+            continue;
+        }
+        if was == is {
+            continue;
+        }
+        let there = |side: Option<&String>| side.is_some_and(|digest| digest != ABSENT);
+        let (expected, seen) = match (there(was), there(is)) {
+            (false, _) => ("not there", "there"),
+            (true, false) => ("there", "not there"),
+            (true, true) => ("as before", "another content, owner or mode"),
+        };
+        found.differences.push(Difference {
+            mismatch: Mismatch {
+                what,
+                expected: expected.to_owned(),
+                seen: seen.to_owned(),
+            },
+            excused_by,
+        });
+    }
+}
+
+/// Why a file is not compared, where it is not. One that is there in one state only differs, however large it is.
+fn unread_file<'a>(was: Option<&'a String>, is: Option<&'a String>) -> Option<&'a str> {
+    let sides = [was, is].map(|side| side.map_or(ABSENT, String::as_str));
+    if sides.contains(&TOO_MANY) {
+        return TOO_MANY.strip_prefix(UNREAD);
+    }
+    if sides.contains(&ABSENT) {
+        return None;
+    }
+    sides.into_iter().find_map(|side| side.strip_prefix(UNREAD))
 }
 
 /// In the place of a digest: there is no such path.
 pub(super) const ABSENT: &str = "absent";
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::check::schema::SchemaObject;
+/// Begins what stands in the place of a digest where something was not read because of its size; the reason follows.
+const UNREAD: &str = "unread ";
 
-    fn state(parts: &[(&str, &str)], objects: &[(&str, &str)]) -> State {
-        let object = |(kind, name): &(&str, &str)| SchemaObject {
-            kind: (*kind).to_owned(),
-            name: (*name).to_owned(),
-            table: name.split('.').next().map(str::to_owned),
-            columns: name
-                .split('.')
-                .nth(1)
-                .map(str::to_owned)
-                .into_iter()
-                .collect(),
-            definition: "x".to_owned(),
-        };
-        State {
-            parts: parts
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-            schemas: [("db/site".to_owned(), objects.iter().map(object).collect())].into(),
-            ..State::default()
-        }
-    }
+/// In the place of a digest: the file is there, and is larger than what is read.
+pub(super) const TOO_LARGE: &str = "unread (too large)";
 
-    fn named(before: &State, after: &State, restless: &[&str], leaves: &[&str]) -> Vec<String> {
-        let reference = Reference {
-            state: State::default(),
-            restless: restless.iter().map(|name| (*name).to_owned()).collect(),
-        };
-        let leaves: Vec<String> = leaves.iter().map(|leaf| (*leaf).to_owned()).collect();
-        let excused = excuse(parts(&reference, before, after), &leaves);
-        let left = excused.left.into_iter().map(|left| left.what);
-        left.chain(excused.idle.into_iter().map(|idle| format!("idle {idle}")))
-            .collect()
-    }
+/// In the place of a digest: so many files were changed that nobody looked whether this one is there.
+pub(super) const TOO_MANY: &str = "unread (one of too many)";
 
-    #[test]
-    fn differences_are_named_once_and_may_be_excused() {
-        let before = state(
-            &[
-                ("schema of db/site", "1"),
-                ("rows of db/site public.orders", "3"),
-                ("content of db/site public.orders", "3 77"),
-                ("rows of db/site sequence public.orders_id_seq", "3"),
-                ("files of volume uploads", "a"),
-                ("variable COLOUR of app", "a"),
-                ("image of app", "a"),
-            ],
-            &[("table", "orders")],
-        );
-        assert_eq!(named(&before, &before, &[], &[]), Vec::<String>::new());
-        let mut after = before.clone();
-        for (name, value) in &mut after.parts {
-            *value = format!("{name} is another");
-        }
-        // The rows say it already; and no object of the schema is another, but its dump is.
-        let all = [
-            "files of volume uploads",
-            "image of app",
-            "rows of db/site public.orders",
-            "rows of db/site sequence public.orders_id_seq",
-            "schema of db/site",
-            "variable COLOUR of app",
-        ];
-        assert_eq!(named(&before, &after, &[], &[]), all);
-        let leaves = [
-            "table orders",
-            "sequence public.orders_id_seq",
-            "volume uploads",
-            "variable COLOUR of app",
-            "image app",
-            "table nobody",
-        ];
-        assert_eq!(
-            named(&before, &after, &["schema of db/site"], &leaves),
-            ["idle table nobody"]
-        );
-    }
+/// Begins the digest of a volume of which the files were not read: names, owners, permissions, sizes and times.
+pub(super) const OUTLINE: &str = "outline ";
 
-    #[test]
-    fn as_many_rows_with_other_content_are_a_difference() {
-        let with = |content| {
-            state(
-                &[
-                    ("rows of db/site public.orders", "3"),
-                    ("content of db/site public.orders", content),
-                ],
-                &[],
-            )
-        };
-        assert_eq!(
-            named(&with("3 1"), &with("3 2"), &[], &[]),
-            ["rows of db/site public.orders"]
-        );
-    }
-
-    #[test]
-    fn a_grant_that_stays_is_seen_beside_what_is_excused() {
-        let with = |grants: &[&str], objects: &[(&str, &str)]| {
-            let mut state = state(&[("schema of db/site", &grants.concat())], objects);
-            let grants = grants.iter().map(|grant| (*grant).to_owned()).collect();
-            state.grants.insert("db/site".to_owned(), grants);
-            state
-        };
-        let before = with(&["ALTER TABLE public.orders OWNER TO site;"], &[]);
-        let after = with(
-            &[
-                "ALTER TABLE public.audit OWNER TO site;",
-                "ALTER TABLE public.orders OWNER TO site;",
-                "GRANT ALL ON TABLE public.orders TO PUBLIC;",
-            ],
-            &[("table", "audit")],
-        );
-        assert_eq!(
-            named(&before, &after, &[], &["table audit"]),
-            ["`GRANT ALL ON TABLE public.orders TO PUBLIC;` of db/site"]
-        );
-        let none: [&str; 0] = [];
-        let leaves = ["table audit", "table orders"];
-        assert_eq!(named(&before, &after, &[], &leaves), none);
-        assert_eq!(
-            named(&before, &after, &["grants of db/site"], &["table audit"]),
-            none
-        );
-    }
-
-    #[test]
-    fn a_table_that_becomes_large_is_compared_by_what_can_be_read() {
-        let rows = "rows of db/site public.orders";
-        let content = "content of db/site public.orders";
-        let counted = state(&[(rows, "3"), (content, "3 1")], &[]);
-        let read = |sum| state(&[(rows, "large"), (content, sum)], &[]);
-        let none: [&str; 0] = [];
-        assert_eq!(named(&counted, &read("3 1"), &[], &[]), none);
-        assert_eq!(named(&counted, &read("9 2"), &[], &[]), [rows]);
-        let mut unread = state(&[(rows, "large")], &[]);
-        assert_eq!(named(&counted, &unread, &[], &[]), [rows]);
-        let told = super::unread("db/site", "public.orders");
-        unread.not_compared.insert(told);
-        assert_eq!(named(&counted, &unread, &[], &[]), none);
-        assert_eq!(named(&unread, &counted, &[], &[]), none);
-    }
-
-    #[test]
-    fn an_object_that_came_is_named_without_its_rows() {
-        let before = state(&[("schema of db/site", "1")], &[]);
-        let after = state(
-            &[
-                ("schema of db/site", "2"),
-                ("rows of db/site public.notes", "1"),
-                ("content of db/site public.notes", "1 5"),
-            ],
-            &[("table", "notes"), ("column", "notes.text")],
-        );
-        assert_eq!(
-            named(&before, &after, &[], &[]),
-            ["column notes.text of db/site", "table notes of db/site"]
-        );
-        let none: [&str; 0] = [];
-        assert_eq!(named(&before, &after, &[], &["table notes"]), none);
-        assert_eq!(
-            named(&before, &after, &[], &["column notes.text"]),
-            ["table notes of db/site"]
-        );
-    }
-
-    #[test]
-    fn files_are_compared_by_what_they_hold() {
-        let side = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-            pairs
-                .iter()
-                .map(|(path, digest)| ((*path).to_owned(), (*digest).to_owned()))
-                .collect()
-        };
-        let before = side(&[("/a", "1"), ("/b", "1"), ("/c", ABSENT), ("/d", "1")]);
-        let after = side(&[("/a", "1"), ("/b", "2"), ("/c", "1"), ("/d", ABSENT)]);
-        let found = files("web", &before, &after);
-        let seen: Vec<String> = found
-            .iter()
-            .map(|difference| {
-                let mismatch = &difference.mismatch;
-                format!("{}: {} {}", mismatch.what, mismatch.expected, mismatch.seen)
-            })
-            .collect();
-        assert_eq!(
-            seen,
-            [
-                "file /b of web: as before another content, owner or mode",
-                "file /c of web: not there there",
-                "file /d of web: there not there",
-            ]
-        );
-        let excused = excuse(found, &["file /b".to_owned(), "file /".to_owned()]);
-        assert_eq!((excused.left.len(), excused.idle.len()), (0, 0));
-    }
+/// In the place of a digest: the rows of a table with more bytes than `limits.compare`.
+pub(super) fn unread_beyond(limit: u64) -> String {
+    format!("{UNREAD}(more than {})", bytes(limit))
 }
+
+/// True where a digest's place says that something was not read.
+pub(super) fn is_unread(digest: &str) -> bool {
+    digest.starts_with(UNREAD)
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::walk::{Walk, parts, with_components};
 use super::wrong::{Failed, Told, Wrong};
 use super::{Shared, compare, interrupt, state};
+use crate::event::Owner;
 use crate::plan::model::{Course, DeployPath, Package, Why};
+use crate::stage::Bad;
 use crate::stage::run::{Run, out_of_order};
 
 /// Walks a path.
@@ -99,8 +101,8 @@ pub(super) async fn led_back(
     took: Duration,
 ) -> Result<Told, Wrong> {
     let package = walk.package()?;
-    let mut after = state::read(walk).await?;
-    let found = differences(walk, before, &before.state, &mut after).await?;
+    let after = state::read(walk).await?;
+    let found = compared(walk, before, &before.state, &after).await?;
     let excused = compare::excuse(found, &package.rollback_leaves);
     let seconds = took.as_secs_f64();
     if let Some(first) = excused.left.first() {
@@ -122,6 +124,10 @@ pub(super) async fn led_back(
     walk.as_before()
         .await
         .map_err(|wrong| wrong.after("after the package's own rollback "))?;
+    if !excused.unread.is_empty() {
+        let when = "after the package's own rollback";
+        return Err(Wrong::Unseen(unseen(when, &excused.unread, true)));
+    }
     let mut said = format!("the package's own rollback took {seconds:.1} s");
     if let Some(most) = package.declares.max_rollback {
         said += &format!(" of {:.1} s that it declares", most.as_secs_f64());
@@ -132,23 +138,42 @@ pub(super) async fn led_back(
             excused.idle.join(", ")
         );
     }
-    said += &before.not_compared(&after);
+    said += &before.not_compared(&excused.not_compared);
     Ok(Told {
         own_rollback: Some(took),
         ..Told::of(said)
     })
 }
 
-/// All that is not the same in two states.
-async fn differences(
+/// All that is not the same in two states, and what was not compared.
+async fn compared(
     walk: &Walk,
     reference: &state::Reference,
     before: &state::State,
-    after: &mut state::State,
-) -> Result<Vec<compare::Difference>, Wrong> {
+    after: &state::State,
+) -> Result<compare::Found, Wrong> {
     let mut found = compare::parts(reference, before, after);
-    found.extend(state::differing_files(walk, reference, before, after).await?);
+    state::differing_files(walk, reference, before, after, &mut found).await?;
     Ok(found)
+}
+
+/// That a path cannot be judged: nothing that was looked at differs, and not all was looked at. `may_leave` where a package
+/// may say that it leaves that.
+fn unseen(when: &str, unread: &[compare::Unread], may_leave: bool) -> Bad {
+    let names: Vec<String> = unread.iter().map(|of| of.what.clone()).collect();
+    let mut ways = Vec::new();
+    if unread.iter().any(|of| of.by_limit) {
+        ways.push("raise `limits.compare`");
+    }
+    if may_leave {
+        ways.push("name it in `rollback.leaves`");
+    }
+    ways.push("ask for the path as advisory");
+    let reason = format!(
+        "{when} nothing was seen to differ, but what is too large was not compared: {}",
+        compare::listed(&names)
+    );
+    Bad::new(Owner::Staging, reason).with_help(ways.join(", or "))
 }
 
 async fn rerun(walk: &mut Walk, shared: &Shared) -> Result<Told, Wrong> {
@@ -158,27 +183,28 @@ async fn rerun(walk: &mut Walk, shared: &Shared) -> Result<Told, Wrong> {
     walk.deploy()
         .await
         .map_err(|wrong| wrong.after("the second deploy: "))?;
-    let mut second = state::read(walk).await?;
-    second
-        .not_compared
-        .extend(first.not_compared.iter().cloned());
-    let found = compare::excuse(differences(walk, before, &first, &mut second).await?, &[]).left;
-    if let Some(difference) = found.first() {
-        let more = match found.len() - 1 {
+    let second = state::read(walk).await?;
+    let excused = compare::excuse(compared(walk, before, &first, &second).await?, &[]);
+    if let Some(difference) = excused.left.first() {
+        let more = match excused.left.len() - 1 {
             0 => String::new(),
             1 => " and 1 more thing".to_owned(),
             n => format!(" and {n} more things"),
         };
         return Err(Wrong::Failed(Failed {
             reason: format!("the second deploy changed {}{more}", difference.what),
-            mismatches: found,
+            mismatches: excused.left,
             ..Failed::default()
         }));
     }
     walk.verify()
         .await
         .map_err(|wrong| wrong.after("after the second deploy "))?;
-    let not_compared = before.not_compared(&second);
+    if !excused.unread.is_empty() {
+        let when = "after the second deploy";
+        return Err(Wrong::Unseen(unseen(when, &excused.unread, false)));
+    }
+    let not_compared = before.not_compared(&excused.not_compared);
     Ok(Told::of(format!(
         "the second deploy changed nothing{not_compared}"
     )))
@@ -239,4 +265,38 @@ async fn subset(walk: &mut Walk, missing: &[String]) -> Result<Told, Wrong> {
     };
     ended.map_err(|wrong| wrong.after(&lacks))?;
     Ok(Told::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_too_large_is_named_with_what_to_do() {
+        let of = |what: &str, by_limit| compare::Unread {
+            what: what.to_owned(),
+            excused_by: Vec::new(),
+            by_limit,
+        };
+        let table = of("the content of table public.orders of db/site", true);
+        let volume = of("the files of volume uploads", false);
+        let (raise, leave, advisory) = (
+            "raise `limits.compare`",
+            "name it in `rollback.leaves`",
+            "ask for the path as advisory",
+        );
+        for (unread, may_leave, help) in [
+            (vec![table.clone()], true, vec![raise, leave, advisory]),
+            (vec![table.clone()], false, vec![raise, advisory]),
+            (vec![volume.clone()], true, vec![leave, advisory]),
+            (vec![volume, table], false, vec![raise, advisory]),
+        ] {
+            let bad = unseen("then", &unread, may_leave);
+            assert_eq!(bad.owner, Owner::Staging);
+            assert_eq!(bad.help, Some(help.join(", or ")));
+            for of in &unread {
+                assert!(bad.reason.contains(&of.what), "{bad}");
+            }
+        }
+    }
 }

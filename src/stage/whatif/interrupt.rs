@@ -34,22 +34,26 @@ pub(super) async fn walk(
     let package = main.order.plan.package.as_ref().ok_or_else(out_of_order)?;
     let [part, second] = parts(number);
     let mut first = Walk::open(main, &part, path, package.clone()).await?;
-    let resumed = resumed(&mut first, shared, kill).await;
-    let (failed, half_way) = match resumed {
-        (Ok(said), half_way) => {
+    let half_way = match stopped(&mut first, shared, kill).await {
+        Ok(half_way) => half_way,
+        Err(wrong) => return end(&first, Err(wrong)).await,
+    };
+    let failed = match resumed(&mut first).await {
+        Ok(()) => {
+            let said = format!("deployed again it ends well; {half_way}");
             let told = Told {
-                output: half_way,
+                output: Some(half_way),
                 ..Told::of(said)
             };
             return end(&first, Ok(told)).await;
         }
-        (Err(Wrong::Unseen(bad)), _) => return end(&first, Err(Wrong::Unseen(bad))).await,
-        (Err(Wrong::Failed(failed)), half_way) => (failed, half_way),
+        Err(Wrong::Unseen(bad)) => return end(&first, Err(Wrong::Unseen(bad))).await,
+        Err(Wrong::Failed(failed)) => failed,
     };
     first.keep_logs().await;
     drop(first);
     super::walk::clear(main, &part).await?;
-    let output = [half_way, failed.output.clone()]
+    let output = [Some(half_way), failed.output.clone()]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
@@ -93,28 +97,17 @@ pub(super) async fn walk(
     end(&walk, told).await
 }
 
-/// The deploy up to the kill, and the whole deploy after it. The second part is what stood half-way.
-async fn resumed(
-    walk: &mut Walk,
-    shared: &Shared,
-    kill: Kill<'_>,
-) -> (Result<String, Wrong>, Option<String>) {
-    let killed = match killed(walk, shared, kill).await {
-        Ok(killed) => killed,
-        Err(wrong) => return (Err(wrong), None),
-    };
-    let half_way = match half_way(walk).await {
-        Ok(said) => format!("{killed}; {said}"),
-        Err(wrong) => return (Err(wrong), Some(killed)),
-    };
-    let again = async {
-        walk.start_again().await?;
-        walk.deploy().await?;
-        walk.verify().await
-    };
-    let ended = again.await;
-    let said = format!("deployed again it ends well; {half_way}");
-    (ended.map(|()| said), Some(half_way))
+/// The deploy up to the kill. Says what stands then.
+async fn stopped(walk: &mut Walk, shared: &Shared, kill: Kill<'_>) -> Result<String, Wrong> {
+    let killed = killed(walk, shared, kill).await?;
+    Ok(format!("{killed}; {}", half_way(walk).await?))
+}
+
+/// The whole deploy after that.
+async fn resumed(walk: &mut Walk) -> Result<(), Wrong> {
+    walk.start_again().await?;
+    walk.deploy().await?;
+    walk.verify().await
 }
 
 async fn back(walk: &mut Walk, shared: &Shared, kill: Kill<'_>) -> Result<Told, Wrong> {
@@ -241,7 +234,7 @@ async fn during(
     Ok(format!("it was killed {what} after {seconds:.1} s"))
 }
 
-/// Whether the site is up there: told, and never decides. Only what holds before the deploy and after it is asked, once.
+/// Whether the site is up there: told, and never decides, but whom it asked outside does. Only what holds before the deploy and after it is asked, once.
 async fn half_way(walk: &Walk) -> Result<String, Wrong> {
     walk.at(Stage::Verify);
     let mut tests = tests_at(&walk.run, When::Verify);
@@ -250,8 +243,10 @@ async fn half_way(walk: &Walk) -> Result<String, Wrong> {
         test.retry = None;
     }
     let shown = run_these(&walk.run, Stage::Verify, &tests).await?;
-    // What half a deploy asks for is in the events; the whole one is judged.
-    emulators::judge(&walk.run, Stage::Verify).await?;
+    // Whom a site writes to that stands half-way is no question of being up.
+    if let Some(bad) = emulators::judge(&walk.run, Stage::Verify).await? {
+        return Err(Wrong::from(bad).after("half-way, "));
+    }
     Ok(match shown.sentence(tests.len()) {
         None if tests.is_empty() => "nothing tells whether the site was up half-way".to_owned(),
         None => "the site was up half-way".to_owned(),

@@ -1,18 +1,14 @@
 //! What a restored MariaDB or MySQL server holds: its schema by table, and a checksum of the rows of each.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use super::state::READ;
+use super::compare;
 use crate::event::Owner;
 use crate::plan::model::{Family, Restore};
 use crate::restore::mariadb::Ask;
 use crate::restore::{Deadline, Toolbox};
 use crate::stage::Bad;
 use crate::stage::run::Run;
-
-/// For all questions to one server.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Bytes of one statement; Linux allows 128 KiB in an argument.
 const BATCH: usize = 32 * 1024;
@@ -48,23 +44,21 @@ from information_schema.events where event_schema in (LIST) order by 1";
 const TABLES: &str = "select table_schema, table_name, coalesce(data_length, 0)
 from information_schema.tables where table_type = 'BASE TABLE' and table_schema in (LIST) order by 1, 2";
 
-/// Reads all servers that were restored: parts by name, and what was not looked at.
-pub(super) async fn read(run: &Run) -> Result<(BTreeMap<String, String>, BTreeSet<String>), Bad> {
+/// Reads all servers that were restored: parts by name.
+pub(super) async fn read(run: &Run) -> Result<BTreeMap<String, String>, Bad> {
     let mut parts = BTreeMap::new();
-    let mut not_compared = BTreeSet::new();
     for restore in &run.order.plan.restores {
         if restore.method.family() == Family::Mariadb {
-            server(run, restore, &mut parts, &mut not_compared).await?;
+            server(run, restore, &mut parts).await?;
         }
     }
-    Ok((parts, not_compared))
+    Ok(parts)
 }
 
 async fn server(
     run: &Run,
     restore: &Restore,
     parts: &mut BTreeMap<String, String>,
-    not_compared: &mut BTreeSet<String>,
 ) -> Result<(), Bad> {
     let cannot = |why: &str| {
         Bad::new(
@@ -85,7 +79,7 @@ async fn server(
         run.staging()?,
         &running.container,
         format!("the data of {}", restore.name),
-        Deadline::of(PATIENCE, "a limit that cannot be set"),
+        Deadline::of(run.order.plan.limits.examine, "limits.examine"),
     );
     let ask = Ask::open(tool, user).await?;
     let databases = match restore.method.database() {
@@ -114,6 +108,7 @@ async fn server(
         parts.insert(name, crate::digest::sha256(definition));
     }
 
+    let most = run.order.plan.limits.compare;
     let mut statements: Vec<String> = Vec::new();
     let text = ask.text(None, &said(TABLES), Owner::Staging).await?;
     for line in text.lines().filter(|line| !line.is_empty()) {
@@ -121,9 +116,9 @@ async fn server(
         let [database, table, bytes] = fields.as_slice() else {
             return Err(cannot(&format!("`{line}` is no table")));
         };
-        if bytes.parse::<u64>().is_ok_and(|bytes| bytes > READ) {
-            let table = format!("{database}.{table}");
-            not_compared.insert(super::compare::unread(service, &table));
+        if bytes.parse::<u64>().is_ok_and(|bytes| bytes > most) {
+            let part = format!("content of {service} {database}.{table}");
+            parts.insert(part, compare::unread_beyond(most));
             continue;
         }
         let name = format!("{}.{}", quoted(database), quoted(table));

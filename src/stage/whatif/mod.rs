@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 use self::state::Reference;
 use self::wrong::{Told, Wrong};
 use super::run::{Run, not_passed, out_of_order, passed};
-use super::{Bad, deploy};
+use super::{Bad, handed_over};
 use crate::event::{Case, CaseStatus, EventKind, Owner, PathOutcome, Stage};
 use crate::plan::model::{Course, DeployPath};
 
@@ -44,7 +44,7 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         .iter()
         .enumerate()
         .partition(|(_, path)| path.course == Course::Rollback);
-    let mut ended: Vec<(usize, PathOutcome, Option<String>)> = Vec::new();
+    let mut ended: Vec<Tried> = Vec::new();
     for (index, path) in alone {
         ended.push(tried(main, &shared, index + 1, path).await);
     }
@@ -58,29 +58,40 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
         .await;
     ended.extend(others);
     // Their package is the one that was judged: it was read from this machine again for each path.
-    deploy::unchanged(run, "after").await?;
+    handed_over::unchanged(run, "after").await?;
     judged(&paths, ended)
 }
 
+/// How a path ended.
+struct Tried {
+    number: usize,
+    outcome: PathOutcome,
+    reason: Option<String>,
+    /// Where it could not be judged: whose affair that is, and what to do.
+    unseen: Option<(Owner, Option<String>)>,
+}
+
 /// The first path that decides, in the order of the plan. What could not be judged comes before what failed.
-fn judged(
-    paths: &[DeployPath],
-    mut ended: Vec<(usize, PathOutcome, Option<String>)>,
-) -> Result<(), Bad> {
-    ended.sort_by_key(|(number, ..)| *number);
+fn judged(paths: &[DeployPath], mut ended: Vec<Tried>) -> Result<(), Bad> {
+    ended.sort_by_key(|tried| tried.number);
     let first = |wanted: PathOutcome| {
-        ended.iter().find_map(|(number, outcome, reason)| {
-            let path = paths.get(number - 1)?;
-            (!path.advisory && *outcome == wanted)
-                .then(|| (path, reason.as_deref().unwrap_or_default()))
+        ended.iter().find_map(|tried| {
+            let path = paths.get(tried.number - 1)?;
+            (!path.advisory && tried.outcome == wanted).then_some((path, tried))
         })
     };
-    if let Some((path, reason)) = first(PathOutcome::Invalid) {
-        let said = format!("the path `{}` could not be judged: {reason}", path.name);
-        return Err(Bad::new(Owner::Engine, said));
+    let reason = |tried: &Tried| tried.reason.clone().unwrap_or_default();
+    if let Some((path, tried)) = first(PathOutcome::Invalid) {
+        let why = reason(tried);
+        let said = format!("the path `{}` could not be judged: {why}", path.name);
+        let (owner, help) = tried.unseen.clone().unwrap_or((Owner::Engine, None));
+        return Err(Bad {
+            help,
+            ..Bad::new(owner, said)
+        });
     }
-    if let Some((path, reason)) = first(PathOutcome::Failed) {
-        let said = format!("the path `{}` failed: {reason}", path.name);
+    if let Some((path, tried)) = first(PathOutcome::Failed) {
+        let said = format!("the path `{}` failed: {}", path.name, reason(tried));
         return Err(Bad::new(Owner::Package, said).with_help(
             "the deploy itself passed; `what_if: [{ path: .., advisory: true }]` tells of a path without judging by it",
         ));
@@ -129,18 +140,14 @@ fn took(run: &Run) -> HashMap<(String, String), f64> {
 }
 
 /// Walks one path to its end, removes all that it made, and tells how it ended.
-async fn tried(
-    main: &Run,
-    shared: &Shared,
-    number: usize,
-    path: &DeployPath,
-) -> (usize, PathOutcome, Option<String>) {
+async fn tried(main: &Run, shared: &Shared, number: usize, path: &DeployPath) -> Tried {
     let begun = Instant::now();
     main.recorder.emit(EventKind::PathStarted {
         path: path.name.clone(),
     });
     let ended = courses::walk(main, shared, number, path).await;
     let mut bytes = None;
+    let mut unseen = None;
     for part in walk::parts(number) {
         if let Err(bad) = walk::clear(main, &part).await {
             // Teardown finds it by its labels.
@@ -187,6 +194,7 @@ async fn tried(
                 CaseStatus::Error
             };
             let case = not_passed(Stage::WhatIf, &path.name, status, seconds, bad.reason);
+            unseen = Some((bad.owner, bad.help));
             (PathOutcome::Invalid, case)
         }
     };
@@ -200,5 +208,10 @@ async fn tried(
         seconds,
         bytes,
     });
-    (number, outcome, reason)
+    Tried {
+        number,
+        outcome,
+        reason,
+        unseen,
+    }
 }

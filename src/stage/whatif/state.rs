@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::compare::{self, ABSENT, Difference};
+use super::compare::{self, ABSENT, Found, TOO_LARGE, TOO_MANY};
 use super::walk::Walk;
 use super::wrong::Wrong;
 use super::{Shared, grants, mariadb};
@@ -19,9 +19,6 @@ use crate::stage::schema::{self, Schemas};
 use crate::stage::{fingerprint, snapshot};
 use crate::staging::{Blueprint, Generation};
 
-/// The content of a larger table is not read: 256 MiB.
-pub(super) const READ: u64 = 256 << 20;
-
 /// Bytes of one service's changed files that are read, and how many of them.
 const FILE_BYTES: usize = 256 << 20;
 const FILES: usize = 2_000;
@@ -33,7 +30,7 @@ const KEPT_BY_NOBODY: [&str; 3] = ["/var/log/", "/var/cache/", "/var/tmp/"];
 /// query as a statement. MD5 is in every server and is no secret here.
 const CONTENT: &str = r#"set -e
 psql -X -A -t -q -w -v ON_ERROR_STOP=1 -v most="$3" -U "$1" -d "$2" <<'SQL'
-select case when pg_catalog.pg_relation_size(c.oid) <= :most
+select case when pg_catalog.pg_table_size(c.oid) <= :most
     then format('select %L, count(*) || '' '' || coalesce(sum((''x'' || substr(md5(rehearse_row::text), 1, 16))::bit(64)::bigint::numeric), 0) from only %I.%I rehearse_row',
         nspname || '.' || relname, nspname, relname)
     else format('select %L, %L', nspname || '.' || relname, 'large') end
@@ -47,7 +44,8 @@ SQL
 /// A site at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
-    /// By name: rows, contents and schemas of databases, volumes, images, variables.
+    /// By name: rows, contents and schemas of databases, volumes, images, variables. What was not looked at because of its
+    /// size says so: see [`compare::is_unread`] and [`compare::OUTLINE`].
     pub parts: BTreeMap<String, String>,
     /// The objects of each database.
     pub schemas: Schemas,
@@ -57,8 +55,6 @@ pub(super) struct State {
     pub files: BTreeMap<String, BTreeMap<String, String>>,
     /// How its services are made.
     pub blueprints: Vec<Blueprint>,
-    /// What was not looked at, for people.
-    pub not_compared: BTreeSet<String>,
 }
 
 /// The site before a deploy.
@@ -70,19 +66,13 @@ pub(super) struct Reference {
 }
 
 impl Reference {
-    /// What is said of that which was not compared; nothing where all was.
-    pub(super) fn not_compared(&self, after: &State) -> String {
+    /// What is said of that which was not compared, `told` and what changes by itself; nothing where all was.
+    pub(super) fn not_compared(&self, told: &[String]) -> String {
         let restless = self
             .restless
             .iter()
             .map(|name| format!("{name} (it changes by itself)"));
-        let all: BTreeSet<String> = after
-            .not_compared
-            .iter()
-            .chain(&self.state.not_compared)
-            .cloned()
-            .chain(restless)
-            .collect();
+        let all: BTreeSet<String> = told.iter().cloned().chain(restless).collect();
         if all.is_empty() {
             return String::new();
         }
@@ -156,6 +146,8 @@ fn at_snapshot(name: &str) -> &str {
 /// The site after something was deployed: that it cannot be read any more is the package's doing.
 pub(super) async fn read(walk: &Walk) -> Result<State, Wrong> {
     look(&walk.run).await.map_err(|bad| match bad.owner {
+        // To read it took too long, which is nobody's fault.
+        _ if bad.overrun => Wrong::Unseen(bad),
         Owner::Staging => Wrong::failed(bad.reason),
         Owner::Package
         | Owner::Backup
@@ -217,7 +209,8 @@ fn writers<'a>(run: &Run, generation: &'a Generation) -> Vec<&'a str> {
 /// Schema, rows and content of every restored database.
 async fn databases(run: &Run, state: &mut State) -> Result<(), Bad> {
     let generation = run.generation()?;
-    let most = READ.to_string();
+    let limit = run.order.plan.limits.compare;
+    let most = limit.to_string();
     let command = |user: &str, database: &str| {
         ["sh", "-c", CONTENT, "sh", user, database, &most]
             .map(str::to_owned)
@@ -235,12 +228,12 @@ async fn databases(run: &Run, state: &mut State) -> Result<(), Bad> {
                     format!("cannot read the content of {name}: `{line}` is none"),
                 ));
             };
-            if content == "large" {
-                state.not_compared.insert(compare::unread(&name, table));
-            } else {
-                let part = format!("content of {name} {table}");
-                state.parts.insert(part, content.to_owned());
-            }
+            let content = match content {
+                "large" => compare::unread_beyond(limit),
+                sum => sum.to_owned(),
+            };
+            let part = format!("content of {name} {table}");
+            state.parts.insert(part, content);
         }
     }
     let dump = |user: &str, database: &str| {
@@ -251,9 +244,7 @@ async fn databases(run: &Run, state: &mut State) -> Result<(), Bad> {
     for (name, lines) in ask_all(run, generation, "the grants", dump).await? {
         state.grants.insert(name, grants::of_dump(&lines));
     }
-    let (parts, not_compared) = mariadb::read(run).await?;
-    state.parts.extend(parts);
-    state.not_compared.extend(not_compared);
+    state.parts.extend(mariadb::read(run).await?);
     Ok(())
 }
 
@@ -286,11 +277,10 @@ async fn files(run: &Run, generation: &Generation, state: &mut State) -> Result<
     let staging = run.staging()?;
     let ground = &staging.ground;
     for (name, digest) in fingerprint::of_volumes(run, staging, generation).await? {
-        if !digest.starts_with("outline ") {
+        // What a database has in its files is read from itself.
+        let of_database = fingerprint::is_of_database(run, generation, &name);
+        if !(of_database && digest.starts_with(compare::OUTLINE)) {
             state.parts.insert(format!("files of {name}"), digest);
-        } else if !fingerprint::is_of_database(run, generation, &name) {
-            let large = format!("the files of {name} (more than 1 GiB)");
-            state.not_compared.insert(large);
         }
     }
     let containers: Vec<&str> = generation
@@ -315,30 +305,25 @@ async fn files(run: &Run, generation: &Generation, state: &mut State) -> Result<
                 .filter(|path| !KEPT_BY_NOBODY.iter().any(|folder| path.starts_with(folder)))
                 .collect();
         paths.sort_unstable();
-        if paths.len() > FILES {
-            let more = format!("{} of the changed files of {service}", paths.len() - FILES);
-            state.not_compared.insert(more);
-            paths.truncate(FILES);
-        }
-        let (found, unread) = contents(&ground.engine, &running.container, &paths).await?;
-        state.not_compared.extend(
-            unread
+        let beyond = paths.split_off(paths.len().min(FILES));
+        let mut found = contents(&ground.engine, &running.container, &paths).await?;
+        found.extend(
+            beyond
                 .into_iter()
-                .map(|path| format!("file {path} of {service} (too large)")),
+                .map(|path| (path.to_owned(), TOO_MANY.to_owned())),
         );
         state.files.insert(service.clone(), found);
     }
     Ok(())
 }
 
-/// Digests of paths in a container, and the paths that are too large to be read.
+/// Digests of paths in a container; of one that is not there, or too large to be read, the word for that.
 async fn contents(
     engine: &Engine,
     container: &str,
     paths: &[&str],
-) -> Result<(BTreeMap<String, String>, Vec<String>), EngineError> {
+) -> Result<BTreeMap<String, String>, EngineError> {
     let mut found = BTreeMap::new();
-    let mut unread = Vec::new();
     let mut left = FILE_BYTES;
     for path in paths {
         match engine.download(container, path, left).await {
@@ -349,11 +334,13 @@ async fn contents(
             Err(error) if error.is_not_found() => {
                 found.insert((*path).to_owned(), ABSENT.to_owned());
             }
-            Err(error) if error.cause.contains("larger than") => unread.push((*path).to_owned()),
+            Err(error) if error.is_too_large() => {
+                found.insert((*path).to_owned(), TOO_LARGE.to_owned());
+            }
             Err(error) => return Err(error),
         }
     }
-    Ok((found, unread))
+    Ok(found)
 }
 
 /// Names, kinds, owners, permissions and contents of what a tar holds, without its times.
@@ -388,15 +375,15 @@ fn digest_of(tar: &[u8]) -> String {
     crate::digest::sha256(told)
 }
 
-/// The files that are not the same in both states. A path that only one of them changed is in the other as its image, or the
-/// stack, has it. What a service writes by itself is told in `after` as not compared.
+/// Finds the files that are not the same in both states. A path that only one of them changed is in the other as its image,
+/// or the stack, has it. What a service writes by itself is only told as not compared.
 pub(super) async fn differing_files(
     walk: &Walk,
     reference: &Reference,
     before: &State,
-    after: &mut State,
-) -> Result<Vec<Difference>, Wrong> {
-    let mut found = Vec::new();
+    after: &State,
+    found: &mut Found,
+) -> Result<(), Wrong> {
     let snapshot = walk.run.snapshot.as_ref().ok_or_else(out_of_order)?;
     for blueprint in &before.blueprints {
         let service = blueprint.service.name.as_str();
@@ -424,7 +411,10 @@ pub(super) async fn differing_files(
         let paths: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
         let differ: Vec<&String> = paths
             .into_iter()
-            .filter(|path| own(path) && was.get(*path) != is.get(*path))
+            .filter(|path| {
+                let (was, is) = (was.get(*path), is.get(*path));
+                own(path) && (was != is || was.is_some_and(|side| compare::is_unread(side)))
+            })
             .collect();
         if let [first, more @ ..] = differ.as_slice() {
             let others = match more.len() {
@@ -432,17 +422,19 @@ pub(super) async fn differing_files(
                 1 => " and 1 more file".to_owned(),
                 n => format!(" and {n} more files"),
             };
-            after.not_compared.insert(format!(
+            found.not_compared.push(format!(
                 "file {first}{others} of {service} (the service writes there itself)"
             ));
         }
         was.retain(|path, _| !own(path));
         is.retain(|path, _| !own(path));
         let missing: BTreeSet<String> = was
-            .keys()
-            .filter(|path| !is.contains_key(*path))
-            .chain(is.keys().filter(|path| !was.contains_key(*path)))
-            .cloned()
+            .iter()
+            .filter(|(path, _)| !is.contains_key(*path))
+            .chain(is.iter().filter(|(path, _)| !was.contains_key(*path)))
+            // It is not compared, whatever the image has there.
+            .filter(|(_, digest)| digest.as_str() != TOO_MANY)
+            .map(|(path, _)| path.clone())
             .collect();
         if !missing.is_empty() {
             let original = original(&walk.run, blueprint, &missing).await?;
@@ -451,9 +443,9 @@ pub(super) async fn differing_files(
                 is.entry(path).or_insert(digest);
             }
         }
-        found.extend(compare::files(service, &was, &is));
+        compare::files(service, &was, &is, found);
     }
-    Ok(found)
+    Ok(())
 }
 
 /// These paths as a new container of a service has them.
@@ -479,7 +471,7 @@ async fn original(
         .upload_service_files(&blueprint.service, &container)
         .await?;
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let (found, _) = contents(&ground.engine, &container, &paths).await?;
+    let found = contents(&ground.engine, &container, &paths).await?;
     ground.engine.remove_container(&container).await?;
     Ok(found)
 }

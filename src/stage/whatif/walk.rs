@@ -13,7 +13,7 @@ use crate::report::Recorder;
 use crate::stage::run::{Run, out_of_order};
 use crate::stage::suite::{Shown, run_these, tests_at};
 use crate::stage::surrounded::Watched;
-use crate::stage::{Bad, conductor, deploy, emulators, standing};
+use crate::stage::{Bad, conductor, deploy, emulators, handed_over, standing};
 use crate::staging::{OneShots, Staging, StagingNetwork};
 use crate::state::agent;
 
@@ -147,13 +147,17 @@ impl Walk {
     pub(super) async fn deploy(&mut self) -> Result<(), Wrong> {
         self.at(Stage::Deploy);
         let before = self.run.recorder.events().len();
-        let limit = self.run.order.plan.limits.deploy;
+        // Its steps are held to their limit there.
+        let limit = self.run.order.plan.limits.deploy + conductor::SLACK;
         let ended = tokio::time::timeout(limit, deploy::run(&mut self.run)).await;
         deploy::end(&mut self.run).await?;
         match ended {
-            Err(_) => Err(Wrong::failed(format!(
-                "the deploy did not end within {} s (limits.deploy)",
-                limit.as_secs()
+            Err(_) => Err(Wrong::Unseen(Bad::new(
+                Owner::Engine,
+                format!(
+                    "the deploy did not come to its end within {} s",
+                    limit.as_secs()
+                ),
             ))),
             Ok(Err(bad)) => {
                 let component = self.last_component();
@@ -327,7 +331,7 @@ impl Walk {
         if let Some(bad) = emulators::judge(&self.run, Stage::Deploy).await? {
             return Err(Wrong::from(bad).after("during the package's own rollback "));
         }
-        deploy::unchanged(&mut self.run, "during").await?;
+        handed_over::unchanged(&mut self.run, "during").await?;
         let mut events = self.run.recorder.events();
         let since = events.split_off(before);
         // What was asked for outside by then is nothing that the way back does.
