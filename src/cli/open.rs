@@ -197,10 +197,12 @@ async fn within(
             Err(refused) => return Ok(Err(refused)),
         },
     };
+    // A retry that was killed may have left them paused.
+    for container in containers(&wanted.record).values() {
+        engine.unpause_container(container).await?;
+    }
     if bastion.is_none() {
         let container = &containers(&wanted.record)[wanted.service];
-        // A retry that was killed may have left it paused.
-        engine.unpause_container(container).await?;
         let state = engine.container_state(container).await?;
         if !state.running {
             let code = state.exit_code.unwrap_or(-1);

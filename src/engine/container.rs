@@ -33,6 +33,8 @@ pub struct ContainerState {
     /// Where the engine's host keeps what the container wrote to its own filesystem, for storage drivers that keep it
     /// apart.
     pub layer: Option<String>,
+    /// Its processes stand still.
+    pub paused: bool,
     /// When it was started, as the engine writes it.
     pub started_at: String,
     /// The networks that it is on, or will be once it is started, in their order.
@@ -223,6 +225,7 @@ impl Engine {
             address,
             gateway,
             layer,
+            paused: state.paused.unwrap_or(false),
             started_at: state.started_at.unwrap_or_default(),
             networks: names,
         })

@@ -118,7 +118,9 @@ impl Engine {
         now: Timestamp,
     ) -> Result<Option<StagingSeen>, EngineError> {
         let resources = self.labelled(&format!("{RUN}={staging}")).await?;
-        Ok((!resources.is_empty()).then(|| seen(staging, &resources, now)))
+        // The right to work in it can be taken where there is nothing any more.
+        let is_there = resources.iter().any(|(_, of)| !of.contains_key(BUSY));
+        Ok(is_there.then(|| seen(staging, &resources, now)))
     }
 
     /// Marks a staging as kept: it outlives its process until `until`. `tenant` is the run whose deploy stands in it.

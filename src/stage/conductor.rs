@@ -18,7 +18,7 @@ use crate::report::Recorder;
 use crate::verdict::{Outcome, Verdict, exit_code};
 
 /// Where a stage has no limit of its own in the plan: what staging may take to come up includes its services'.
-const SLACK: Duration = Duration::from_secs(600);
+pub(super) const SLACK: Duration = Duration::from_secs(600);
 
 /// Teardown may take this long before what is left is left to the next sweep.
 const TEARDOWN: Duration = Duration::from_secs(300);
@@ -59,6 +59,7 @@ pub async fn conduct(order: Order, recorder: Arc<Recorder>, cancel: Cancellation
     }
     // Ctrl-C asks for exactly this stage, so it does not end it.
     let _ = stage(&mut run, Stage::Teardown, &CancellationToken::new()).await;
+    takeover::make_ready(&mut run, &cancel).await;
     let verdict = Verdict::of(&recorder.events());
     let code = exit_code(&verdict);
     recorder.emit(EventKind::RunFinished {
@@ -213,7 +214,8 @@ fn limit(run: &Run, stage: Stage) -> Duration {
         Stage::Isolate if run.order.takeover.is_some() => limits.start + SLACK,
         Stage::Isolate => SLACK,
         Stage::Baseline | Stage::Snapshot | Stage::Verify => limits.start + tests_limit(run),
-        Stage::Deploy => limits.deploy,
+        // Its steps are held to `limits.deploy` in it, and then is said what was seen of them.
+        Stage::Deploy => limits.deploy + SLACK,
         Stage::Rollback => limits.rollback + tests_limit(run),
         Stage::Teardown => TEARDOWN,
     }
@@ -234,13 +236,14 @@ pub(super) fn tests_limit(run: &Run) -> Duration {
 
 fn overrun(stage: Stage, limit: Duration) -> StageOutcome {
     let owner = match stage {
-        Stage::Deploy => Owner::Package,
         Stage::Baseline | Stage::Snapshot => Owner::Staging,
         Stage::Verify => Owner::Testplan,
         Stage::Restore => Owner::Backup,
         Stage::Preflight
         | Stage::Provision
         | Stage::Isolate
+        // The package's own time is held to in the stage.
+        | Stage::Deploy
         | Stage::WhatIf
         | Stage::Rollback
         | Stage::Teardown => Owner::Engine,

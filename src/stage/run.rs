@@ -224,6 +224,10 @@ pub struct Run {
     pub first_broken_by: BTreeMap<String, String>,
     /// Where the run tries again in a kept staging: from preflight, when it may.
     pub(crate) taken: Option<Taken>,
+    /// This run has the right to work in a staging that is kept: a retry from preflight on.
+    pub(crate) occupies: bool,
+    /// From teardown: the staging is kept, and the place of its next try is to be made.
+    pub(crate) makes_ready: bool,
     /// What stood there before the rollback, stopped but not removed, because it may have to be kept.
     pub carnage: Option<Carnage>,
 }
@@ -256,6 +260,8 @@ impl Run {
             during: None,
             first_broken_by: BTreeMap::new(),
             taken: None,
+            occupies: false,
+            makes_ready: false,
             carnage: None,
         }
     }

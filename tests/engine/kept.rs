@@ -52,7 +52,7 @@ pub(crate) fn place(test: &str) -> Place {
 }
 
 /// Whatever a test leaves is removed, also when it fails.
-pub(crate) struct Tidy(Vec<String>);
+pub(crate) struct Tidy(pub(crate) Vec<String>);
 
 impl Drop for Tidy {
     fn drop(&mut self) {

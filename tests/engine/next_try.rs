@@ -1,7 +1,8 @@
 //! The place of the next try: taken where it is as it was made, and by one try.
 
 use bollard::Docker;
-use bollard::models::NetworkConnectRequest;
+use bollard::models::{ContainerCreateBody, NetworkConnectRequest};
+use bollard::query_parameters::CreateContainerOptions;
 use rehearsal::engine::{Attach, ContainerSpec, ContainerState, Labels, Resource, VolumeAt};
 use rehearsal::event::{EventKind, Owner, Stage};
 use rehearsal::verdict::Outcome;
@@ -17,7 +18,17 @@ fn next(ran: &Ran, what: &str) -> String {
 }
 
 fn state(container: &str) -> Option<ContainerState> {
-    engine(async |engine| engine.container_state(container).await).ok()
+    match engine(async |engine| engine.container_state(container).await) {
+        Ok(state) => Some(state),
+        Err(error) if error.is_not_found() => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Where a place was not taken, all of it is removed before the deploy.
+#[track_caller]
+fn expect_taken(of: &Ran) {
+    assert!(state(&next(of, "agent")).is_some(), "its place was taken");
 }
 
 /// The container in which a run's deploy stands.
@@ -52,6 +63,38 @@ fn connect(container: &str) {
         docker.connect_network("bridge", request).await
     })
     .expect("the engine lets anybody do that");
+}
+
+/// A container without our labels on a network of ours.
+struct Foreign(String);
+
+impl Foreign {
+    fn on(name: &str, network: &str) -> Self {
+        let body = serde_json::json!({
+            "Image": BASE, "Cmd": ["sleep", "600"], "HostConfig": { "NetworkMode": network, "Init": true },
+        });
+        let body: ContainerCreateBody = serde_json::from_value(body).expect("a container");
+        engine(async |engine| {
+            let docker = Docker::connect_with_defaults().expect("the engine's address");
+            let options = CreateContainerOptions {
+                name: Some(name.to_owned()),
+                ..Default::default()
+            };
+            docker
+                .create_container(Some(options), body)
+                .await
+                .expect("made");
+            engine.start_container(name).await
+        })
+        .expect("the engine lets anybody do that");
+        Self(name.to_owned())
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        engine(async |engine| engine.remove_container(&self.0).await).expect("removed");
+    }
 }
 
 fn mended(place: &Place, run: &str) -> Ran {
@@ -136,14 +179,27 @@ fn a_place_that_was_opened_meanwhile_is_nobodys() {
     let (ran, _tidy) = kept(&place, &[]);
     let mut last = ran;
     let staging = last.run().to_owned();
-    // What no label and no list of resources tells: the agent, and then a service, has a way out by now.
-    for what in ["agent", "deploy-app"] {
-        connect(&next(&last, what));
+    // What no label and no list of resources tells: the agent, and then a service, has a way out by now; and somebody is on its
+    // network.
+    let foreign = format!("{}-foreign", place.name());
+    for what in ["agent", "deploy-app", "net"] {
+        let _foreign = match what {
+            "net" => Some(Foreign::on(&foreign, &next(&last, what))),
+            _ => {
+                connect(&next(&last, what));
+                None
+            }
+        };
         let good = mended(&place, last.run());
         good.expect(0, Outcome::Passed, None);
         expect_taken_over(&good, &last);
         assert!(app(&good).contains(good.run()), "{}", app(&good));
-        assert_eq!(left(&staging, &last), []);
+        // The engine keeps a network that somebody is on.
+        let kept = match what {
+            "net" => vec![Resource::Network(next(&last, "net"))],
+            _ => Vec::new(),
+        };
+        assert_eq!(left(&staging, &last), kept);
         last = good;
     }
 }
@@ -178,6 +234,7 @@ fn what_was_written_to_what_is_frozen_is_seen() {
     engine(async |engine| engine.run_once(&spec, &labels).await).expect("written");
     let tampered = mended(&place, ran.run());
     tampered.expect(2, Outcome::Invalid, Some(Owner::Engine));
+    expect_taken(&ran);
     assert_eq!(tampered.verdict().stage, Some(Stage::Snapshot));
     assert!(
         tampered.verdict().reason.contains("the frozen files"),
@@ -209,6 +266,7 @@ fn a_retry_that_is_broken_off_before_its_deploy_leaves_nothing_at_work() {
     let broken = live.finish();
     broken.expect(130, Outcome::Invalid, None);
     assert!(!deployed(&broken));
+    expect_taken(&ran);
     for container in [
         next(&ran, "deploy-app"),
         next(&ran, "isolate-beacon"),
@@ -220,4 +278,56 @@ fn a_retry_that_is_broken_off_before_its_deploy_leaves_nothing_at_work() {
     good.expect(0, Outcome::Passed, None);
     expect_taken_over(&good, &broken);
     assert_eq!(left(ran.run(), &ran), []);
+}
+
+#[test]
+fn a_bastion_that_is_to_be_built_anew_is_built() {
+    let place = place("rebuilt");
+    let dockerfile = |word: &str| {
+        place.write(
+            "bastion/Dockerfile",
+            format!("FROM {BASE}\nRUN echo {word} > /etc/word\n"),
+        );
+    };
+    dockerfile("old");
+    place.rehearsal("");
+    let rehearsal = std::fs::read_to_string(place.path("rehearsal.yaml")).expect("it was written");
+    let image = format!("image: \"{BASE}\"");
+    assert!(rehearsal.contains(&image), "{rehearsal}");
+    let built = rehearsal.replace(&image, "build: { context: bastion }");
+    place.write("rehearsal.yaml", built);
+    let (ran, _tidy) = kept(&place, &[]);
+    dockerfile("new");
+    let look = "package: release\nversion: 1.0.2\ncomponents:\n  - name: app\n    steps:\n      \
+                - { name: write, service: app, run: 'echo 2 > /srv/state/deployed' }\n      \
+                - { name: look, run: 'cat /etc/word' }\n";
+    let package = package(&place, "look", look);
+    let package = package.to_str().expect("plain");
+    let good = retry(&place, ran.run(), &["--package", package]);
+    good.expect(0, Outcome::Passed, None);
+    assert_eq!(good.output_of("app/look"), ["new"]);
+}
+
+#[test]
+fn services_that_do_not_come_up_beside_the_last_deploys_are_started_alone() {
+    let place = place("alone");
+    // The kernel counts the processes of a user in all containers: there may be as many as one copy of the service has, as
+    // where the machine's memory is enough for one.
+    let single = format!(
+        "  single:\n    image: {BASE}\n    user: \"54321\"\n    \
+         command: [sh, -c, \"trap 'exit 0' TERM; ulimit -p 2; sleep infinity & wait\"]\nvolumes: {{"
+    );
+    let stack = std::fs::read_to_string(place.path("stack.yaml")).expect("it was written");
+    place.write("stack.yaml", stack.replacen("volumes: {", &single, 1));
+    let (ran, _tidy) = kept(&place, &[]);
+    let good = mended(&place, ran.run());
+    good.expect(0, Outcome::Passed, None);
+    expect_taken(&ran);
+    expect_taken_over(&good, &ran);
+    let noted = good.events.iter().any(|event| {
+        matches!(&event.kind, EventKind::Note { text, .. } if text.contains("did not come up beside"))
+    });
+    assert!(noted, "it was tried beside them first");
+    assert!(state(&app(&ran)).is_none(), "the last deploy was ended");
+    assert!(state(&app(&good)).expect("it stands").running);
 }

@@ -3,7 +3,7 @@
 //!
 //! The staging keeps the id of the run that made it: everything in it is labelled after that one, whoever works in it.
 //! Each try has a network, an agent and services' containers of its own, on branches of the snapshot's frozen layers that
-//! nothing has run on: made when the staging is kept (`next.rs`), or anew where something of that is not as it was made. So
+//! nothing has run on: made when the staging is kept (`next/`), or anew where something of that is not as it was made. So
 //! nothing that an earlier deploy or a person did can reach the next one.
 
 mod next;
@@ -16,6 +16,7 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 pub(super) use stages::{images, perform};
 pub(super) use written::write_down;
@@ -87,10 +88,12 @@ impl Taken {
             .collect();
         let engine = engine.clone();
         self.ending = Ending::UnderWay(tokio::spawn(async move {
+            // What cannot be ended keeps none of the others alive.
+            let mut ended = Ok(());
             for container in containers {
-                engine.kill_container(&container).await?;
+                ended = ended.and(engine.kill_container(&container).await);
             }
-            Ok(())
+            ended
         }));
     }
 }
@@ -168,14 +171,15 @@ impl Takeover {
             )));
         };
         let until = match seen.stands {
-            Stands::Kept(until) => until,
+            // Whoever has the right to work in it would keep it from being taken for dead.
+            Stands::Kept(until) if until > Timestamp::now() => until,
             Stands::Running => {
                 return Err(
                     Bad::new(Owner::Engine, format!("run {staging} is still running"))
                         .with_help("wait for its end"),
                 );
             }
-            Stands::Dead => {
+            Stands::Kept(_) | Stands::Dead => {
                 return Err(gone(format!("the staging of run {staging} has expired")));
             }
         };
@@ -277,7 +281,7 @@ pub(super) async fn keep(run: &mut Run) -> Result<Timestamp, Bad> {
         None => asked,
     };
     let engine = &ground.engine;
-    // Nobody begins in the staging while the place is made; and it is kept from here on, whatever becomes of that.
+    // Nobody begins in the staging while the place of the next try is made.
     let mine = match (&run.taken, &run.staging) {
         (Some(_), _) => true,
         (None, Some(staging)) => {
@@ -287,14 +291,30 @@ pub(super) async fn keep(run: &mut Run) -> Result<Timestamp, Bad> {
         }
         (None, None) => false,
     };
+    run.occupies = mine;
     engine
         .keep_run(&ground.labels, ground.names.run(), expires)
         .await?;
-    if mine {
-        next::make(run, &ground).await;
-        engine.vacate(ground.labels.run()).await?;
-    }
+    run.makes_ready = mine;
     Ok(expires)
+}
+
+/// Makes the place of the next try in a staging that was kept, and gives the right to work in it back. The staging is kept,
+/// and all of it on record, whatever becomes of that; who cancels has waited enough.
+pub(super) async fn make_ready(run: &mut Run, cancel: &CancellationToken) {
+    let (makes_ready, occupies) = (run.makes_ready, run.occupies);
+    let Some(ground) = run.ground.clone().filter(|_| occupies) else {
+        return;
+    };
+    if makes_ready {
+        if let Err(error) = run.order.folder.write_reports(&run.recorder.events()) {
+            ground.note(format!("the reports could not be written yet: {error}"));
+        }
+        next::make(run, &ground, cancel).await;
+    }
+    if let Err(error) = ground.engine.vacate(ground.labels.run()).await {
+        ground.note(error.to_string());
+    }
 }
 
 /// Waits until nothing of the last deploy runs any more.

@@ -62,14 +62,9 @@ async fn preflight(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
         )
         .with_help("wait for its end, and try again"));
     }
-    // What was seen before this was another's to change.
-    let until = match takeover.stands(&ground.engine).await {
-        Ok(until) => until,
-        Err(bad) => {
-            ground.engine.vacate(ground.labels.run()).await?;
-            return Err(bad);
-        }
-    };
+    // Whoever ends this run gives the right back. What was seen before it was another's to change.
+    run.occupies = true;
+    let until = takeover.stands(&ground.engine).await?;
     run.taken = Some(Taken {
         until,
         left: Vec::new(),
@@ -211,7 +206,10 @@ async fn isolate(run: &mut Run, takeover: &Takeover) -> Result<(), Bad> {
             begun,
             look,
             prints,
-        } => started(run, generation, begun, &look, prints).await?,
+        } => match started(run, generation, begun, &look, prints).await? {
+            (_, Some(failed)) => Work::Prepared(alone(run, takeover, failed).await?),
+            (work, None) => work,
+        },
         done @ (Work::Prepared(_) | Work::Started { .. }) => done,
     };
     let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
@@ -243,14 +241,15 @@ async fn prepared(
 }
 
 /// Starts what was made ready before this try, and makes the proof once more beside it: this very network was proved when it
-/// was made, and nobody has worked in it. Should it be open by now, everything in it is ended at once.
+/// was made, and nobody has worked in it. Should it be open by now, everything in it is ended at once. Services that did not
+/// come up are returned.
 async fn started(
     run: &Run,
     generation: Generation,
     (begun, first): (Instant, BTreeSet<String>),
     look: &Generation,
     prints: BTreeMap<String, String>,
-) -> Result<Work, Bad> {
+) -> Result<(Work, Option<Generation>), Bad> {
     let staging = run.staging()?;
     let ground = &staging.ground;
     let package = run.order.plan.package.as_ref().ok_or_else(out_of_order)?;
@@ -279,19 +278,39 @@ async fn started(
             return Err(bad);
         }
     };
-    let started = match started {
-        Ok(()) => Ok(generation),
+    let (started, failed) = match started {
+        Ok(()) => (Ok(generation), None),
         Err(error) => {
             run.save_logs(&generation).await?;
-            Err(Bad::start(&error, Owner::Staging))
+            (Err(Bad::start(&error, Owner::Staging)), Some(generation))
         }
     };
-    Ok(Work::Started {
+    let work = Work::Started {
         started,
         seconds,
         prints,
         files,
-    })
+    };
+    Ok((work, failed))
+}
+
+/// The same once more without the last deploy's services: a machine may have too little memory for all of them twice.
+async fn alone(run: &mut Run, takeover: &Takeover, failed: Generation) -> Result<Prepared, Bad> {
+    let ground = run.ground()?.clone();
+    ground.note(
+        "the services did not come up beside those of the last deploy: these are ended, and they are started anew"
+            .to_owned(),
+    );
+    let taken = run.taken.as_mut().ok_or_else(out_of_order)?;
+    taken.end(&ground.engine);
+    ended(taken).await?;
+    taken.in_place.clear();
+    let staging = run.staging()?;
+    staging.discard(&failed).await?;
+    let frozen = &takeover.kept.frozen;
+    let branches = ground.branch(&staging.state, frozen, GENERATION).await;
+    let blueprints = blueprints(&takeover.kept, &run.order.plan)?;
+    snapshot::prepare_on(run, GENERATION, blueprints, branches, Owner::Engine).await
 }
 
 fn restore(run: &Run, takeover: &Takeover) -> Result<(), Bad> {

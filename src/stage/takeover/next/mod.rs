@@ -4,30 +4,25 @@
 //! Nothing of production's has run in it. It is proved to be isolated when it is made, and proved again when it is taken; it
 //! serves one try. Whoever takes it removes its ticket first, so that what a try that died has left is nobody's place.
 
+mod make;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use super::{GENERATION, KeptStaging, blueprints};
-use crate::engine::{ContainerState, Engine, EngineError, Purpose, Resource};
-use crate::event::{EventKind, Owner, Stage, StageOutcome};
-use crate::report::Recorder;
-use crate::stage::isolate::{self, Moment, Outside};
+use crate::engine::{ContainerState, Engine, EngineError, NetworkFacts, Resource};
 use crate::stage::run::Run;
-use crate::stage::{Bad, fingerprint, provision};
-use crate::staging::{Bastion, Blueprint, Generation, Ground, OneShots, Staging, StagingNetwork};
-use crate::state::{Branch, Branching};
+use crate::stage::{Bad, provision};
+use crate::staging::{Bastion, Blueprint, Generation, Ground, StagingNetwork};
+use crate::state::Branch;
+pub(super) use make::make;
 
 /// What the branches are called on which the frozen files are compared, beside the services that start on others.
 const LOOK: &str = "look";
-
-/// A place that takes longer than this to make ready saves nobody's time.
-const MAKING: Duration = Duration::from_secs(120);
 
 /// The volume that is there until somebody takes the place.
 const TICKET: &str = "ticket";
@@ -58,6 +53,7 @@ pub struct Next {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Member {
     running: bool,
+    paused: bool,
     started_at: String,
     address: Option<IpAddr>,
     networks: Vec<String>,
@@ -67,6 +63,7 @@ impl From<ContainerState> for Member {
     fn from(state: ContainerState) -> Self {
         Self {
             running: state.running,
+            paused: state.paused,
             started_at: state.started_at,
             address: state.address,
             networks: state.networks,
@@ -106,151 +103,6 @@ pub(super) struct Place {
     pub(super) prints: BTreeMap<String, String>,
     /// The bastion, without a package.
     pub(super) bastion: Option<Bastion>,
-}
-
-/// Makes the place of the next try and writes it down, for whoever has the right to work in the staging. That it cannot be
-/// made costs the next try a moment, and is said.
-pub(super) async fn make(run: &Run, ground: &Ground) {
-    let (Ok(kept), Some(staging)) = (
-        KeptStaging::read(&run.order.dir, ground.names.run()),
-        &run.staging,
-    ) else {
-        return;
-    };
-    // A copy of the data for a try that may never come would cost what the data weighs. Emulators answer with
-    // certificates of their run.
-    let lacks = kept.branching == Branching::Copy || !ground.plan.emulators.is_empty();
-    // Who pressed Ctrl-C waits for the end.
-    let interrupted = run.recorder.events().iter().any(|event| {
-        matches!(
-            event.kind,
-            EventKind::StageFinished {
-                outcome: StageOutcome::Interrupted,
-                ..
-            }
-        )
-    });
-    if lacks || interrupted || run.order.without_isolation {
-        return;
-    }
-    let begun = Instant::now();
-    let stem = ground.names.next();
-    let making = made(run, staging, &kept, &stem);
-    let made = tokio::time::timeout(MAKING, making).await;
-    let late = || {
-        let limit = MAKING.as_secs();
-        Bad::new(Owner::Engine, format!("it took longer than {limit} s"))
-    };
-    let written = match made.unwrap_or_else(|_| Err(late())) {
-        Ok(next) => KeptStaging {
-            next: Some(next),
-            ..kept
-        }
-        .write(&run.order.dir)
-        .map_err(|error| Bad::new(Owner::Engine, error.to_string())),
-        Err(bad) => Err(bad),
-    };
-    if let Err(bad) = written {
-        ground.note(format!("the next try is not made ready: {bad}"));
-        ground.engine.all_made().await;
-        let removed = match of_stem(ground, &stem).await {
-            Ok(left) => ground.engine.remove_resources(left).await,
-            Err(error) => Err(error),
-        };
-        // The next try, or the sweep, removes what stays of it.
-        if let Err(error) = removed {
-            ground.note(error.to_string());
-        }
-        return;
-    }
-    run.recorder.emit(EventKind::Measured {
-        what: "ready for the next try".to_owned(),
-        seconds: begun.elapsed().as_secs_f64(),
-    });
-}
-
-async fn made(run: &Run, staging: &Staging, kept: &KeptStaging, stem: &str) -> Result<Next, Bad> {
-    let plan = &run.order.plan;
-    let recorder = Arc::new(Recorder::new(Vec::new()));
-    let ground = Ground {
-        names: staging.ground.names.clone().on(stem),
-        recorder: Arc::clone(&recorder),
-        stage: Arc::new(Mutex::new(Stage::Provision)),
-        addresses: Arc::default(),
-        refused: watch::Sender::new(Vec::new()),
-        killed: Arc::default(),
-        ..staging.ground.clone()
-    };
-    let state = staging.state.clone().named(stem);
-    let (network, branches, look) = tokio::join!(
-        StagingNetwork::open(&ground, &staging.agent_image, false),
-        state.branch(&kept.frozen, GENERATION),
-        state.branch(&kept.frozen, LOOK)
-    );
-    let (network, branches, look) = (Arc::new(network?), branches?, look?);
-    let staging = Staging {
-        ground: ground.clone(),
-        network: Arc::clone(&network),
-        state,
-        ..staging.clone()
-    };
-    let services = blueprints(kept, plan)?;
-    let bastion = async {
-        let Some(of) = &plan.bastion else {
-            return Ok(None);
-        };
-        let image = provision::image(&ground, "the bastion", &of.image).await?;
-        Bastion::waiting(&ground, &network, &image.id).await?;
-        Ok::<_, Bad>(Some(image.id))
-    };
-    let (prepared, bastion, outside) = tokio::join!(
-        staging.prepare_on(GENERATION, services.clone(), Ok(branches), OneShots::Done),
-        bastion,
-        Outside::open(&ground, &staging.agent_image, Moment::Before)
-    );
-    let generation = prepared.map_err(|(_, error)| Bad::start(&error, Owner::Engine))?;
-    // Its cases are nobody's: the run that made the place has its verdict, and the one that takes it makes the proof anew.
-    let mut prover = Run::new(run.order.on_path(Arc::clone(plan)), recorder);
-    prover.ground = Some(ground.clone());
-    prover.staging = Some(staging);
-    isolate::run(&prover, &outside?).await?;
-    let staging = prover.staging()?;
-    let look_at = Generation::made(&ground.names, LOOK, services, look.clone());
-    let prints = fingerprint::of_volumes(&prover, staging, &look_at).await?;
-    let deploys = fingerprint::of_volumes(&prover, staging, &generation).await?;
-    let mut frozen = kept.fingerprints.clone();
-    frozen.retain(|part, _| fingerprint::is_of_files(part));
-    if frozen != deploys {
-        return Err(Bad::new(
-            Owner::Engine,
-            "its files are not as they were at the snapshot",
-        ));
-    }
-    // The stack's files were given to the services' containers just now.
-    let changed = kept.changed(plan, &run.order.files);
-    let changed = changed.map_err(|error| Bad::new(Owner::Engine, error.to_string()))?;
-    if let Some(what) = changed.into_iter().next() {
-        return Err(Bad::new(
-            Owner::Engine,
-            format!("{what} since the snapshot"),
-        ));
-    }
-    let ticket = ground.names.of(TICKET);
-    ground
-        .engine
-        .create_volume(&ticket, &ground.labels, Purpose::Run, Default::default())
-        .await?;
-    let resources = of_stem(&ground, stem).await?;
-    Ok(Next {
-        stem: stem.to_owned(),
-        branches: generation.branches,
-        look,
-        prints,
-        agent: staging.agent_image.clone(),
-        bastion: bastion?,
-        members: members(&ground.engine, &resources).await?,
-        resources: resources.iter().map(ToString::to_string).collect(),
-    })
 }
 
 /// Lets the last deploy's services stand still until they are ended: their health checks take from those that start. That one
@@ -313,11 +165,26 @@ impl Next {
             .filter(|resource| is_named(&resource.to_string(), &self.stem))
             .cloned()
             .collect();
-        match members(engine, &of_it).await {
-            Ok(members) => Ok(members == self.members),
+        let network = of_it.iter().find_map(|resource| match resource {
+            Resource::Network(name) => Some(name),
+            Resource::Container(_) | Resource::Volume(_) | Resource::Image(_) => None,
+        });
+        let Some(network) = network else {
+            return Ok(false);
+        };
+        match tokio::try_join!(members(engine, &of_it), engine.network(network)) {
+            Ok((members, network)) => Ok(members == self.members && self.has_alone(&network)),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// True where nobody is on its network but its own: what carries another label is no resource of it.
+    fn has_alone(&self, network: &NetworkFacts) -> bool {
+        network
+            .members
+            .values()
+            .all(|name| self.members.contains_key(name))
     }
 
     /// True for what belongs to it.
@@ -346,12 +213,15 @@ impl Next {
             names: ground.names.clone().on(&self.stem),
             ..ground.clone()
         };
-        // Another image may have that name by now, or none.
+        // Another image may have that name by now, or none; or another one is to be built.
         let bastion = match &plan.bastion {
-            Some(of) => ground.engine.image(&of.image.reference).await?,
+            Some(of) => Some(
+                provision::image(&ground, "the bastion", &of.image)
+                    .await?
+                    .id,
+            ),
             None => None,
         };
-        let bastion = bastion.map(|image| image.id);
         if bastion != self.bastion {
             return Ok(None);
         }
