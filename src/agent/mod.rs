@@ -107,6 +107,11 @@ pub enum AgentCommand {
         #[arg(required = true, num_args = 2.., value_names = ["MOST", "FOLDER"])]
         folders: Vec<String>,
     },
+    /// Print the digest of the package in a folder: a `Result<String, String>`.
+    Digest {
+        /// An absolute path.
+        folder: PathBuf,
+    },
     /// Print of each folder what shows whether it was touched, one `Result<Stamp, String>` a line.
     Stamp {
         /// Absolute paths.
@@ -175,6 +180,7 @@ pub fn run(command: AgentCommand) -> ExitCode {
         | AgentCommand::Copy { .. }
         | AgentCommand::Changes { .. }
         | AgentCommand::Fingerprint { .. }
+        | AgentCommand::Digest { .. }
         | AgentCommand::Stamp { .. }
         | AgentCommand::Size { .. } => false,
     };
@@ -261,6 +267,13 @@ async fn perform(command: AgentCommand) -> Result<(), String> {
             .await
         }
         AgentCommand::Changes { layers } => blocking(move || changes::changes(&layers)).await,
+        AgentCommand::Digest { folder } => {
+            blocking(move || {
+                let digest = crate::package::digest_of(&folder);
+                lines::print(&digest.map_err(|error| error.to_string()))
+            })
+            .await
+        }
         AgentCommand::Stamp { folders } => {
             // A folder that cannot be read is an answer too: the others are asked for all the same.
             blocking(move || {

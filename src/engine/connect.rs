@@ -52,6 +52,14 @@ impl EngineFacts {
             .and_then(|major| major.parse::<u32>().ok())
             .is_some_and(|major| major >= 28)
     }
+
+    /// Bytes that a container may have which says no limit: it may still not take the engine's host down.
+    pub fn most_memory(&self) -> Option<u64> {
+        u64::try_from(self.memory)
+            .ok()
+            .filter(|all| *all > 0)
+            .map(|all| all / 4 * 3)
+    }
 }
 
 impl Engine {

@@ -1,12 +1,16 @@
 //! Runs the package's components and steps in dependency order, unassisted.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 use super::during::During;
 use super::run::{Run, not_passed, out_of_order, passed};
+use super::step::LATE;
 use super::suite::{first_failures, tests_at};
 use super::surrounded::Watched;
-use super::{Bad, emulators, isolate, provision, step, unassisted};
+use super::{Bad, emulators, handed_over, isolate, provision, step, unassisted};
 use crate::agent::protocol::{Answer, Ask};
 use crate::check::model::{Test, When};
 use crate::event::{CaseStatus, Event, EventKind, Owner, Stage};
@@ -16,14 +20,20 @@ use crate::staging::Bastion;
 /// Runs the stage.
 pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     let package = run.order.plan.package.clone().ok_or_else(out_of_order)?;
-    unchanged(run, "before").await?;
+    handed_over::unchanged(run, "before").await?;
     emulators::begin(run).await?;
     run.watched = Watched::new();
     let steps = package.components.iter().flat_map(|of| &of.steps);
     let bastion = open_bastion(run, &package, steps).await?;
     run.during = Some(During::begin(run, &package).await?);
     let begun = Instant::now();
-    let result = components(run, &package, bastion.as_ref()).await;
+    let limit = run.order.plan.limits.deploy;
+    let since = run.recorder.events().len();
+    let ended = tokio::time::timeout(limit, components(run, &package, bastion.as_ref())).await;
+    let result = match ended {
+        Ok(result) => result,
+        Err(_) => Err(overrun(run, &package, since, limit).await?),
+    };
     run.recorder.emit(EventKind::Measured {
         what: "deploy".to_owned(),
         seconds: begun.elapsed().as_secs_f64(),
@@ -35,7 +45,11 @@ pub(super) async fn run(run: &mut Run) -> Result<(), Bad> {
     if let Some(during) = run.during.take() {
         during.end(run, &package, result.is_ok()).await?;
     }
-    unchanged(run, "during").await?;
+    handed_over::unchanged(run, "during").await?;
+    // A path has the volume of the deploy itself.
+    if !run.on_path {
+        handed_over::as_used(run, &package).await?;
+    }
     let events = run.recorder.events();
     unassisted_suite(run, &package, &events, took).await?;
     let asked = emulators::judge(run, Stage::Deploy).await?;
@@ -93,6 +107,11 @@ pub(super) async fn end(run: &mut Run) -> Result<(), Bad> {
     if let Some(during) = run.during.take() {
         during.abandon(run).await;
     }
+    stop(run).await
+}
+
+/// Ends what steps have started.
+async fn stop(run: &mut Run) -> Result<(), Bad> {
     if let Some(container) = run.working_in.take() {
         run.ground()?.engine.kill_container(&container).await?;
     }
@@ -106,32 +125,6 @@ pub(super) async fn end(run: &mut Run) -> Result<(), Bad> {
         }
     }
     Ok(())
-}
-
-/// The digest that the verdict is bound to is that of the files that were deployed.
-pub(super) async fn unchanged(run: &mut Run, when: &str) -> Result<(), Bad> {
-    let Some(opened) = run.order.opened.take() else {
-        return Ok(());
-    };
-    let (opened, verified) = tokio::task::spawn_blocking(move || {
-        let verified = opened.verify_unchanged();
-        (opened, verified)
-    })
-    .await
-    .map_err(|panic| {
-        Bad::new(
-            Owner::Engine,
-            format!("digesting the package broke off: {panic}"),
-        )
-    })?;
-    run.order.opened = Some(opened);
-    verified.map_err(|error| {
-        Bad::new(
-            Owner::Engine,
-            format!("the package's files on this machine changed {when} the deploy: {error}"),
-        )
-        .with_help("nobody may write to a package while it is rehearsed; run again")
-    })
 }
 
 /// Whether the deploy of a package needs a bastion.
@@ -278,6 +271,76 @@ pub(super) async fn steps(
     Ok(None)
 }
 
+/// The time of all steps is over: ends the one that is under way, and says of it and of those after it what became of them.
+/// The steps' events come after `since` others.
+async fn overrun(
+    run: &mut Run,
+    package: &Package,
+    since: usize,
+    limit: Duration,
+) -> Result<Bad, Bad> {
+    stop(run).await?;
+    let mut events = run.recorder.events();
+    let events = events.split_off(since);
+    let started = |event: &Event| match &event.kind {
+        EventKind::StepStarted {
+            component, step, ..
+        } => Some((component.clone(), step.clone(), event.at)),
+        _ => None,
+    };
+    let finished = |event: &&Event| matches!(event.kind, EventKind::StepFinished { .. });
+    let begun: Vec<_> = events.iter().filter_map(started).collect();
+    let ended = events.iter().filter(finished).count();
+    let reason = format!(
+        "the deploy did not end within {} s (limits.deploy)",
+        limit.as_secs()
+    );
+    // Between two steps, none is under way.
+    if let Some((component, step, at)) = begun.get(ended) {
+        let seconds = Timestamp::now().duration_since(*at).as_secs_f64();
+        run.recorder.emit(EventKind::StepFinished {
+            component: component.clone(),
+            step: step.clone(),
+            exit_code: None,
+            seconds,
+        });
+        let why = format!("it {LATE}, and was killed: {reason}");
+        let name = format!("{component} / {step}");
+        let mut case = not_passed(Stage::Deploy, name, CaseStatus::Failed, seconds, why);
+        case.component = Some(component.clone());
+        run.case(Stage::Deploy, case);
+        let all = package.components.iter().filter(|of| of.name == *component);
+        let mut steps = all.flat_map(|of| &of.steps);
+        let runs = |of: &Step| of.name == *step && matches!(of.action, Action::Run { .. });
+        if steps.any(runs) {
+            // Its input was not looked at.
+            run.watched.unseen.insert(format!("{component}/{step}"));
+        }
+    }
+    let told: BTreeSet<String> = events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::CaseFinished { case, .. } => Some(case.name.clone()),
+            _ => None,
+        })
+        .collect();
+    for component in &package.components {
+        let of_it = begun.iter().filter(|(name, ..)| *name == component.name);
+        let reached = of_it.count();
+        // After a step that failed the others are told already.
+        let name = |step: &Step| format!("{} / {}", component.name, step.name);
+        if !component
+            .steps
+            .iter()
+            .skip(reached)
+            .any(|step| told.contains(&name(step)))
+        {
+            skip(run, component, reached);
+        }
+    }
+    Ok(Bad::new(Owner::Package, reason))
+}
+
 fn skip(run: &Run, component: &Component, from: usize) {
     for step in &component.steps[from..] {
         let mut case = not_passed(
@@ -285,7 +348,7 @@ fn skip(run: &Run, component: &Component, from: usize) {
             format!("{} / {}", component.name, step.name),
             CaseStatus::Skipped,
             0.0,
-            "not reached: an earlier step failed",
+            "not reached: an earlier step failed, or took all the time",
         );
         case.component = Some(component.name.clone());
         run.case(Stage::Deploy, case);

@@ -12,6 +12,7 @@ mod deploy;
 mod during;
 mod emulators;
 mod fingerprint;
+mod handed_over;
 mod isolate;
 mod locks;
 mod preflight;

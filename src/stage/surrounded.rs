@@ -21,6 +21,8 @@ pub struct Watched {
     pub(super) reads: BTreeSet<String>,
     /// Steps of which nobody could see whether they did.
     pub(super) unseen: BTreeSet<String>,
+    /// Steps that wrote a secret.
+    pub(super) told: BTreeSet<String>,
 }
 
 impl Watched {
@@ -31,6 +33,7 @@ impl Watched {
             deviations: BTreeSet::new(),
             reads: BTreeSet::new(),
             unseen: BTreeSet::new(),
+            told: BTreeSet::new(),
         }
     }
 }

@@ -121,6 +121,7 @@ pub(super) fn cases(deploy: &Deploy<'_>) -> Vec<Case> {
     .into_iter()
     .chain(calls)
     .chain([
+        no_secret_was_told(deploy.watched),
         nothing_else_was_used(deploy.watched),
         unchanged(deploy),
         in_time(deploy, &steps),
@@ -210,6 +211,24 @@ fn nobody_was_asked(steps: &[Seen], watched: &Watched) -> Case {
         figure += &format!("; of {unseen} nobody can see whether they read their input");
     }
     case("no step asks a person", asked.map_or(Ok(Some(figure)), Err))
+}
+
+/// Here it is masked; where the package is deployed in earnest nobody masks it, and it stays in a log.
+fn no_secret_was_told(watched: &Watched) -> Case {
+    let told: Vec<String> = watched
+        .told
+        .iter()
+        .map(|step| format!("`{step}`"))
+        .collect();
+    let found = match told.as_slice() {
+        [] => Ok(None),
+        [one] => Err(format!("step {one} writes a secret to its output")),
+        several => Err(format!(
+            "steps {} write a secret to their output",
+            several.join(", ")
+        )),
+    };
+    case("no step shows a secret", found)
 }
 
 /// What differs here was given by us, and is held against nobody.

@@ -26,6 +26,7 @@ pub(super) fn idle(
     image: &str,
     attach: Attach,
     environment: &BTreeMap<String, String>,
+    memory: Option<u64>,
 ) -> ContainerSpec {
     let mut spec = ContainerSpec::new(container, image, attach);
     spec.entrypoint = Some(vec!["/bin/sh".into(), "-c".into(), IDLE.into()]);
@@ -37,6 +38,7 @@ pub(super) fn idle(
     spec.keeps_volumes = true;
     spec.working_dir = Some(PACKAGE_FOLDER.into());
     spec.environment = environment.clone();
+    spec.memory = memory;
     spec
 }
 
@@ -109,7 +111,13 @@ impl Bastion {
             .bastion
             .as_ref()
             .map(|of| of.environment.clone());
-        let mut spec = idle(&container, image, attach, &environment.unwrap_or_default());
+        let mut spec = idle(
+            &container,
+            image,
+            attach,
+            &environment.unwrap_or_default(),
+            ground.facts.most_memory(),
+        );
         spec.volumes = vec![VolumeAt {
             volume,
             target: PACKAGE_FOLDER.into(),

@@ -54,7 +54,8 @@ impl KeptPlace<'_> {
             aliases: vec![Bastion::NAME.to_owned()],
             dns: resolver,
         };
-        let mut spec = idle(&container, image, attach, environment);
+        let memory = engine.facts().await?.most_memory();
+        let mut spec = idle(&container, image, attach, environment, memory);
         spec.volumes = vec![VolumeAt {
             volume: package,
             target: PACKAGE_FOLDER.into(),

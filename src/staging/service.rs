@@ -83,7 +83,6 @@ impl Ground {
             aliases,
             dns: Some(network.1),
         };
-        let engine_memory = u64::try_from(self.facts.memory).unwrap_or(0);
         ContainerSpec {
             command: service.command.clone(),
             entrypoint: service.entrypoint.clone(),
@@ -104,10 +103,7 @@ impl Ground {
             } else {
                 service.healthcheck.clone()
             },
-            // A service that says no limit may still not take the engine's host down.
-            memory: service
-                .memory
-                .or_else(|| (engine_memory > 0).then_some(engine_memory / 4 * 3)),
+            memory: service.memory.or_else(|| self.facts.most_memory()),
             cpus: service.cpus,
             shm_size: service.shm_size,
             init: service.init,

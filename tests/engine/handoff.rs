@@ -1,12 +1,14 @@
 //! What a package leaves open, and what it may not know: parameters, secrets, templates; waiting and trying again.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rehearsal::event::{CaseStatus, Owner};
 use rehearsal::verdict::Outcome;
 
 use crate::common::{Place, Ran, rehearse};
+use crate::kept::Tidy;
 
 const TOKEN: &str = "s3cr&t /to'ken";
 
@@ -96,7 +98,20 @@ fn holding(folder: &Path, texts: &[&str]) -> Vec<String> {
 fn parameters_and_secrets_reach_their_places_and_no_report() {
     let place = place("handed", PACKAGE);
     let ran = run(&place, &["--set", "COLOUR=green"], TOKEN);
-    ran.expect_passed();
+    // Everything else about it is sound.
+    ran.expect(1, Outcome::Failed, Some(Owner::Package))
+        .expect_rolled_back();
+    let failed: Vec<&str> = ran
+        .cases()
+        .filter(|(_, case)| case.status == CaseStatus::Failed)
+        .map(|(_, case)| case.name.as_str())
+        .collect();
+    assert_eq!(failed, ["no step shows a secret"]);
+    let case = ran.case("unassisted", "no step shows a secret");
+    assert_eq!(
+        case.message.as_deref(),
+        Some("step `app/say too much` writes a secret to its output")
+    );
     let tried = ran.case("deploy", "app / a second try");
     assert_eq!(
         tried.message.as_deref(),
@@ -237,4 +252,40 @@ fn a_package_is_looked_at_without_an_engine() {
     assert_eq!((code, digest), (Some(0), expected));
     place.write("package/deploy.yaml", "package: x\ncomponents: []\n");
     assert_eq!(said(&["lint"]).0, Some(64));
+}
+
+#[test]
+fn a_log_that_is_followed_shows_no_secret() {
+    let place = place("followed", PACKAGE);
+    let ran = run(
+        &place,
+        &["--set", "COLOUR=green", "--keep", "on-failure"],
+        TOKEN,
+    );
+    let _tidy = Tidy(vec![ran.run().to_owned()]);
+    let follow = || {
+        let mut command = rehearse();
+        command.args(["logs", "--follow", "--report-dir"]);
+        command.arg(place.path("reports")).args([ran.run(), "app"]);
+        command
+    };
+    // Whoever cannot say what the secret is sees nothing.
+    let said = refused(follow().env_remove("THE_TOKEN"));
+    assert!(
+        said.contains("`TOKEN`") && said.contains("`THE_TOKEN`"),
+        "{said}"
+    );
+    let mut followed = follow()
+        .env("THE_TOKEN", TOKEN)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let lines = BufReader::new(followed.stdout.take().expect("it is piped")).lines();
+    let token = lines
+        .map_while(Result::ok)
+        .find(|line| line.contains("my token is"));
+    // It would go on for as long as the service does.
+    followed.kill().expect("it runs");
+    followed.wait().expect("it ended");
+    assert_eq!(token.as_deref(), Some("my token is ***"));
 }

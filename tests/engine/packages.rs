@@ -26,8 +26,8 @@ struct Expected {
     verdict: Option<String>,
     /// Who is at fault.
     owner: Option<String>,
-    /// A part of `suite / case`: this case has failed.
-    fails: Option<String>,
+    /// What has failed; without it no case has.
+    fails: Option<Fails>,
     /// Nothing runs, and these words are said.
     refused: Vec<String>,
     /// How it is handed over.
@@ -46,6 +46,24 @@ struct Expected {
     never: Vec<String>,
     /// Texts that stand in the page.
     shown: Vec<String>,
+}
+
+/// Failed cases, each by `suite / case` or a part of it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Fails {
+    One(String),
+    /// Every one of them.
+    All(Vec<String>),
+}
+
+impl Fails {
+    fn all(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::All(all) => all,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -236,11 +254,13 @@ fn judged(expected: &Expected, ran: &Ran) -> Vec<String> {
         .map(|(_, case)| format!("{} / {}", case.suite, case.name))
         .collect();
     match &expected.fails {
-        Some(fails) if !failed.iter().any(|case| case.contains(fails.as_str())) => {
-            wrong.push(format!("`{fails}` has not failed, but {failed:?}"));
+        Some(fails) => {
+            let passed = |part: &&String| !failed.iter().any(|case| case.contains(part.as_str()));
+            let missed = fails.all().iter().filter(passed);
+            wrong.extend(missed.map(|part| format!("`{part}` has not failed, but {failed:?}")));
         }
         None if !failed.is_empty() => wrong.push(format!("{failed:?} failed")),
-        Some(_) | None => {}
+        None => {}
     }
     if !matches!(verdict.rollback, Rollback::Proved { .. }) {
         wrong.push(format!("the rollback: {:?}", verdict.rollback));

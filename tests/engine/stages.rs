@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use rehearsal::engine::{Attach, ContainerSpec, Engine, EngineError, Labels};
-use rehearsal::event::{EventKind, Owner, Stage};
+use rehearsal::event::{CaseStatus, EventKind, Owner, Stage};
 use rehearsal::verdict::{Outcome, Rollback};
 
 use crate::common::{BASE, IDLE, Live, Place, engine, left_of};
@@ -136,13 +136,27 @@ fn a_deploy_over_its_limit_is_ended_before_anything_is_judged() {
     let place = Place::small(
         "endless",
         "package: endless\ncomponents:\n  - name: app\n    steps:\n      - name: never ends\n        \
-         run: 'while :; do echo still here; sleep 0.1; done'\n",
+         run: 'while :; do echo still here; sleep 0.1; done'\n      - { name: is never reached, run: 'true' }\n",
     );
     place.rehearsal("limits: { deploy: 2s }\n");
     let ran = place.run(&[]);
     ran.expect(1, Outcome::Failed, Some(Owner::Package));
     assert_eq!(ran.verdict().stage, Some(Stage::Deploy));
     ran.expect_rolled_back();
+    // What was seen of it is judged all the same.
+    let step = ran.case("deploy", "app / never ends");
+    assert_eq!(step.status, CaseStatus::Failed);
+    let said = step.message.as_deref().unwrap_or_default();
+    assert!(said.contains("limits.deploy"), "{said}");
+    let next = ran.case("deploy", "app / is never reached");
+    assert_eq!(next.status, CaseStatus::Skipped);
+    for (case, status) in [
+        ("every step ends inside its time", CaseStatus::Failed),
+        ("no step asks a person", CaseStatus::Passed),
+        ("the package is as it was handed over", CaseStatus::Passed),
+    ] {
+        assert_eq!(ran.case("unassisted", case).status, status, "{case}");
+    }
     let ended = ran.events.iter().position(|event| {
         matches!(
             event.kind,

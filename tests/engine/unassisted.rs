@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use rehearsal::engine::{Attach, ContainerSpec, ExecSpec, Labels, VolumeAt};
 use rehearsal::event::{CaseStatus, EventKind, Owner, Stage};
 use rehearsal::verdict::Outcome;
 
-use crate::common::{Live, Place, engine};
+use crate::common::{BASE, Live, Place, Ran, engine};
 
 #[test]
 fn a_step_sees_only_what_the_package_and_the_rehearsal_declare() {
@@ -73,7 +74,7 @@ components:
         .filter(|(_, case)| case.suite == "unassisted")
         .map(|(_, case)| (case.name.as_str(), case.status))
         .collect();
-    assert_eq!(suite.len(), 7, "{suite:?}");
+    assert_eq!(suite.len(), 8, "{suite:?}");
     assert!(
         suite
             .iter()
@@ -276,4 +277,58 @@ components:
             .any(|name| name.name == "packages.example.com" && name.asker == "bastion"),
         "{recorded:?}"
     );
+}
+
+/// Writes into what a run has of its package while a step of it waits, and lets it go on.
+fn written_meanwhile(test: &str, write: impl FnOnce(&Place, &str)) -> Ran {
+    let place = Place::small(
+        test,
+        "package: meanwhile\ncomponents:\n  - name: app\n    steps:\n      - name: wait\n        \
+         run: 'echo waiting; until test -e /tmp/go; do sleep 0.1; done'\n",
+    );
+    let mut live = Live::start(place.command("run", &place.path("rehearsal.yaml")));
+    live.until_output("waiting");
+    let run = live.run().to_owned();
+    write(&place, &run);
+    let go = ExecSpec {
+        command: vec!["touch".into(), "/tmp/go".into()],
+        ..Default::default()
+    };
+    let bastion = format!("rehearse-{run}-bastion");
+    engine(async |engine| engine.exec(&bastion, &go, |_| {}).await).expect("it goes on");
+    let ran = live.finish();
+    ran.expect(2, Outcome::Invalid, Some(Owner::Engine));
+    assert_eq!(ran.verdict().stage, Some(Stage::Deploy));
+    ran
+}
+
+#[test]
+fn a_package_that_somebody_writes_to_meanwhile_is_not_what_was_handed_over() {
+    let ran = written_meanwhile("edited", |place, _| {
+        place.write("package/late.txt", "one more file\n");
+    });
+    let reason = &ran.verdict().reason;
+    assert!(reason.contains("changed during the deploy"), "{reason}");
+    assert!(reason.contains("late.txt"), "{reason}");
+
+    let ran = written_meanwhile("volume", |place, run| {
+        let name = format!("rehearse-{run}-{}-writes", place.name());
+        let mut spec = ContainerSpec::new(name, BASE, Attach::None);
+        spec.volumes = vec![VolumeAt {
+            volume: format!("rehearse-{run}-package"),
+            target: "/v".to_owned(),
+            read_only: false,
+        }];
+        let write = "echo more >> /v/deploy.yaml";
+        spec.command = Some(["sh", "-c", write].map(str::to_owned).to_vec());
+        let now = jiff::Timestamp::now();
+        let labels = Labels::new(run, place.name(), now, now);
+        engine(async |engine| engine.run_once(&spec, &labels).await).expect("written");
+    });
+    let reason = &ran.verdict().reason;
+    assert!(
+        reason.contains("what the steps had at /package"),
+        "{reason}"
+    );
+    assert!(reason.contains("its digest is sha256:"), "{reason}");
 }

@@ -398,3 +398,103 @@ fn an_advisory_failure_leaves_the_run_passed_and_a_missing_way_back_does_not() {
         CaseStatus::Skipped
     );
 }
+
+#[test]
+fn what_the_engine_does_for_a_step_is_broken_off_too() {
+    let place = Place::small(
+        "what-if-actions",
+        "package: actions\ncomponents:\n  - name: app\n    steps:\n      \
+         - { name: colour, service: app, env: { COLOUR: red } }\n      \
+         - { name: page, service: app, copy: page/, to: /srv/state/page }\n      \
+         - { name: restart, restart: app }\n",
+    );
+    place.write("package/page/index.html", "<h1>Actions</h1>\n");
+    place.write(
+        "testplan.yaml",
+        "testplan: small\ntests:\n  - name: the app answers\n    exec: { service: app, run: echo up }\n    \
+         expect: { stdout: up }\n  - name: it is deployed\n    when: [verify]\n    \
+         exec: { service: app, run: 'echo $COLOUR; ls /srv/state/page' }\n    \
+         expect: { stdout: { equals: \"red\\nindex.html\" } }\n",
+    );
+    place.rehearsal("what_if: [interrupt]\n");
+    let ran = place.run(&[]);
+    ran.expect_passed();
+    for step in ["colour", "page", "restart"] {
+        let wanted = format!("killed during app / {step}");
+        expect(
+            &ran,
+            &wanted,
+            PathOutcome::Passed,
+            &["deployed again it ends well"],
+        );
+    }
+    // What it takes to make a container anew leaves time enough.
+    let name = "killed during app / colour";
+    expect(
+        &ran,
+        name,
+        PathOutcome::Passed,
+        &["in the middle of what the engine does"],
+    );
+}
+
+#[test]
+fn a_rollback_of_mariadb_that_lies_is_found() {
+    let restore = "restore: [{ service: db, mariadb: { dump: mini.sql, database: mini } }]\nwhat_if: [rollback]\n";
+    let place = crate::mariadb::place("what-if-maria", restore);
+    crate::mariadb::stack_without_events(&place);
+    place.write("mini.sql", crate::mariadb::sql("mini.sql"));
+    let client = "mariadb -uroot -pin-staging mini -e";
+    let package = |back: &str| {
+        format!(
+            "package: maria\ncomponents:\n  - name: db\n    steps:\n      \
+             - {{ name: note, service: db, run: \"{client} 'create table note (id int primary key)'\" }}\n      \
+             - {{ name: row, service: db, run: \"{client} 'insert into old values (4711, 4711)'\" }}\n\
+             rollback:\n  steps: [{{ name: back, service: db, run: \"{client} '{back}'\" }}]\n"
+        )
+    };
+    for (back, left) in [
+        (
+            "select 1",
+            vec![
+                "rows of db mini.note",
+                "rows of db mini.old",
+                "table mini.note of db",
+            ],
+        ),
+        ("drop table note", vec!["rows of db mini.old"]),
+        ("delete from old where id = 4711; drop table note", vec![]),
+    ] {
+        place.write("package/deploy.yaml", package(back));
+        let ran = place.run(&[]);
+        let case = ran.case("what-if.rollback", "rollback");
+        let mut seen: Vec<&str> = case
+            .mismatches
+            .iter()
+            .map(|found| found.what.as_str())
+            .collect();
+        seen.sort_unstable();
+        assert_eq!(seen, left, "{back}: {case:?}");
+        if left.is_empty() {
+            ran.expect_passed();
+        } else {
+            ran.expect(1, Outcome::Failed, Some(Owner::Package));
+            expect(
+                &ran,
+                "rollback",
+                PathOutcome::Failed,
+                &["says that it succeeded"],
+            );
+        }
+    }
+    // The package that came back. What is too large to be compared is no proof.
+    place.rehearsal(&format!("{restore}limits: {{ compare: 1k }}\n"));
+    let ran = place.run(&[]);
+    ran.expect(2, Outcome::Invalid, Some(Owner::Staging));
+    let reason = ran.reason(Stage::WhatIf);
+    assert!(
+        reason.contains("what is too large was not compared"),
+        "{reason}"
+    );
+    assert!(reason.contains("mini.paper"), "{reason}");
+}

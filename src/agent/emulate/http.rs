@@ -432,6 +432,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_comes_after_its_delay() {
+        let delay = std::time::Duration::from_millis(200);
+        let slow = Route {
+            delay,
+            ..route(None, "/slow", RouteBody::Empty)
+        };
+        let site = Arc::new(Site::new(vec![slow], Log::new()));
+        let (mut theirs, ours) = tokio::io::duplex(4096);
+        let begun = std::time::Instant::now();
+        let serving = converse(site, ours, "10.0.0.1".to_owned(), Exchange::Http);
+        theirs
+            .write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut said = String::new();
+        let (_, read) = tokio::join!(serving, theirs.read_to_string(&mut said));
+        read.unwrap();
+        assert!(said.starts_with("HTTP/1.1 201"), "{said}");
+        assert!(begun.elapsed() >= delay, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
     async fn the_first_route_that_fits_answers_and_nothing_else_is_matched() {
         let site = site();
         for (method, path, body, status, said) in [

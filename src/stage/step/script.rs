@@ -103,6 +103,8 @@ async fn once(
     let source = format!("{component}/{}", step.name);
     let mut tail: VecDeque<String> = VecDeque::new();
     let mut lines = 0_usize;
+    // Also where the step is broken off.
+    let told = &mut run.watched.told;
     let emit = |output: Output, line: String| {
         ground.recorder.emit(EventKind::OutputLine {
             stage: Stage::Deploy,
@@ -114,6 +116,9 @@ async fn once(
     run.working_in = Some(container.clone());
     let ended = ground
         .exec_within(&container, &spec, left, |line| {
+            if ground.mask.tells(&line.line) {
+                told.insert(source.clone());
+            }
             // Before it is cut: half a secret is one too.
             let text = shortened(ground.mask.text(line.line));
             if tail.len() == TAIL {

@@ -184,7 +184,15 @@ fn a_silent_read_is_a_question_and_what_we_gave_too_much_is_nobodys_failure() {
         .insert("bastion: it has privileged".to_owned());
     let told = cases_with(&watched);
     assert_eq!(told[0].status, CaseStatus::Failed);
-    assert_eq!(told[4].status, CaseStatus::Error);
+    assert_eq!(told[5].status, CaseStatus::Error);
+    assert_eq!(told[4].status, CaseStatus::Passed);
+    watched.told.insert("app/roll".to_owned());
+    let told = &cases_with(&watched)[4];
+    assert_eq!(told.status, CaseStatus::Failed);
+    assert_eq!(
+        told.message.as_deref(),
+        Some("step `app/roll` writes a secret to its output")
+    );
 }
 
 #[test]
@@ -245,5 +253,5 @@ fn what_cannot_have_been_heard_is_an_error_and_a_step_that_overran_is_late() {
     };
     let cases = cases(&deploy);
     assert_eq!(cases[2].status, CaseStatus::Error);
-    assert_eq!(cases[5].status, CaseStatus::Failed);
+    assert_eq!(cases[6].status, CaseStatus::Failed);
 }

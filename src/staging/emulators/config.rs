@@ -15,12 +15,10 @@ pub(super) fn of_image(
     image: &ImageEmulator,
     attach: Attach,
 ) -> ContainerSpec {
-    let engine_memory = u64::try_from(ground.facts.memory).unwrap_or(0);
     let mut spec = ContainerSpec::new(container, &image.image.reference, attach);
     spec.command = image.command.clone();
     spec.environment = image.environment.clone();
-    // What a service gets that says no limit.
-    spec.memory = (engine_memory > 0).then_some(engine_memory / 4 * 3);
+    spec.memory = ground.facts.most_memory();
     spec
 }
 
