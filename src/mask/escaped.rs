@@ -91,10 +91,8 @@ fn address(secret: &[char]) -> Vec<Range<usize>> {
     };
     let authority = scheme..end(scheme);
     let user = secret[authority.clone()].iter().rposition(|c| *c == '@');
-    match user {
-        Some(user) => vec![0..scheme, authority.start + user..authority.end],
-        None => vec![0..authority.end],
-    }
+    let host = user.map_or(0, |user| authority.start + user);
+    vec![0..scheme, host..authority.end]
 }
 
 /// Adds the pieces of a form, and all of it where pieces do not make it up. A unit is what became of one character.
