@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Condvar, Mutex, OnceLock};
 
 use rehearsal::engine::{Engine, EngineError, Resource};
-use rehearsal::event::{Case, Event, EventKind, Owner, Stage, StageOutcome};
+use rehearsal::event::{Case, CaseStatus, Event, EventKind, Owner, Stage, StageOutcome};
 use rehearsal::report::record::Record;
 use rehearsal::staging::AgentBinary;
 use rehearsal::verdict::{Outcome, Rollback, Verdict};
@@ -445,6 +445,14 @@ impl Ran {
     pub(crate) fn expect_nothing_left(&self) -> &Self {
         assert_eq!(left_of(self.run()), [], "of {}", self.run());
         self
+    }
+
+    /// The names of the cases that have failed.
+    pub(crate) fn failed_cases(&self) -> Vec<&str> {
+        self.cases()
+            .filter(|(_, case)| case.status == CaseStatus::Failed)
+            .map(|(_, case)| case.name.as_str())
+            .collect()
     }
 
     /// All cases in the order in which they ended.

@@ -101,12 +101,7 @@ fn parameters_and_secrets_reach_their_places_and_no_report() {
     // Everything else about it is sound.
     ran.expect(1, Outcome::Failed, Some(Owner::Package))
         .expect_rolled_back();
-    let failed: Vec<&str> = ran
-        .cases()
-        .filter(|(_, case)| case.status == CaseStatus::Failed)
-        .map(|(_, case)| case.name.as_str())
-        .collect();
-    assert_eq!(failed, ["no step shows a secret"]);
+    assert_eq!(ran.failed_cases(), ["no step shows a secret"]);
     let case = ran.case("unassisted", "no step shows a secret");
     assert_eq!(
         case.message.as_deref(),

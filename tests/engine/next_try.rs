@@ -306,6 +306,8 @@ fn a_bastion_that_is_to_be_built_anew_is_built() {
     let good = retry(&place, ran.run(), &["--package", package]);
     good.expect(0, Outcome::Passed, None);
     assert_eq!(good.output_of("app/look"), ["new"]);
+    let built = Resource::Image(format!("rehearse-{}-bastion", place.name()));
+    engine(async |engine| engine.remove_resources(vec![built]).await).expect("nobody uses it");
 }
 
 #[test]

@@ -92,12 +92,7 @@ fn assisted(test: &str, step: &str, case: &str, words: &str) {
     let ran = place.run(&[]);
     ran.expect(1, Outcome::Failed, Some(Owner::Package))
         .expect_rolled_back();
-    let failed: Vec<&str> = ran
-        .cases()
-        .filter(|(_, case)| case.status == CaseStatus::Failed)
-        .map(|(_, case)| case.name.as_str())
-        .collect();
-    assert_eq!(failed, [case]);
+    assert_eq!(ran.failed_cases(), [case]);
     let why = ran
         .case("unassisted", case)
         .message
