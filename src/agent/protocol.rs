@@ -55,6 +55,9 @@ pub struct Watch {
     pub targets: Vec<Target>,
     /// Until then each must have answered once.
     pub patience: Duration,
+    /// A target that is away when the watch is to end is asked on until it is there, or has been away for longer than this
+    /// in all.
+    pub linger: Duration,
     /// The watch ends by itself after this, if nobody ends it.
     pub most: Duration,
 }
@@ -247,7 +250,10 @@ impl std::fmt::Debug for Identity {
 #[serde(rename_all = "lowercase")]
 pub enum EmulatorLine {
     /// It listens; the first line.
-    Listening,
+    Listening {
+        /// Why it does not hear who calls a port on which it does not listen.
+        deaf: Option<String>,
+    },
     /// It was asked by SIGUSR1 for how far it has come: everything that was answered before stands above.
     Marked {
         /// From 1.

@@ -42,6 +42,7 @@ impl Watches {
                 target,
                 began,
                 patience: watch.patience,
+                linger: watch.linger,
                 most: watch.most,
                 prober: Arc::clone(prober),
             };
@@ -65,7 +66,7 @@ impl Watches {
         (firsts, began.elapsed())
     }
 
-    /// Ends a watch after one more round; `None` where there is none of this name.
+    /// Ends a watch after one more round, or when nothing is away any more; `None` where there is none of this name.
     pub(super) async fn end(&self, id: u64) -> Option<Vec<Tally>> {
         let going = self
             .0
@@ -86,6 +87,7 @@ struct One {
     target: Target,
     began: Instant,
     patience: Duration,
+    linger: Duration,
     most: Duration,
     prober: Arc<Prober>,
 }
@@ -102,9 +104,13 @@ impl One {
         let mut tally = Tally::default();
         let mut first = Some(first);
         let mut due = self.began;
+        let mut ordered: Option<Instant> = None;
         loop {
             // Read before the question: the last one begins after the order to end.
-            let last = *stopped.borrow_and_update() || self.began.elapsed() > self.most;
+            if *stopped.borrow_and_update() {
+                ordered.get_or_insert_with(Instant::now);
+            }
+            let over = self.began.elapsed() > self.most;
             let asked = self.began.elapsed();
             let (seen, took) = self.prober.probe(self.target.probe.clone()).await;
             let answered = self.target.answered(&seen);
@@ -114,7 +120,7 @@ impl One {
                     let _ = first.send(Ok(()));
                 }
                 (Answered::Down(why) | Answered::Unknown(why), Some(waiting)) => {
-                    if last || self.began.elapsed() > self.patience {
+                    if over || ordered.is_some() || self.began.elapsed() > self.patience {
                         let _ = waiting.send(Err(why.clone()));
                         return tally;
                     }
@@ -125,7 +131,11 @@ impl One {
             if first.is_none() {
                 tally.add(asked, took, answered);
             }
-            if last {
+            // How long it stays away is what the limits are about.
+            let may_come_back = |since: Instant| {
+                tally.away().is_some_and(|sum| sum <= self.linger) && since.elapsed() <= self.linger
+            };
+            if over || ordered.is_some_and(|since| !may_come_back(since)) {
                 tally.end();
                 return tally;
             }
@@ -135,7 +145,7 @@ impl One {
             }
             tokio::select! {
                 () = sleep_until(due) => {}
-                _ = stopped.changed() => {}
+                _ = stopped.changed(), if ordered.is_none() => {}
             }
         }
     }
@@ -168,6 +178,7 @@ mod tests {
         Watch {
             targets,
             patience: Duration::from_millis(patience),
+            linger: Duration::ZERO,
             most: Duration::from_secs(60),
         }
     }
@@ -202,6 +213,47 @@ mod tests {
         assert!(goes.still_down);
         assert!(goes.windows[0].to - goes.windows[0].from >= Duration::from_millis(50));
         assert!(watches.end(7).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_away_at_the_end_is_asked_until_it_is_back_or_for_too_long() {
+        let prober = Arc::new(Prober::new().unwrap());
+        let watches = Watches::default();
+        let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for (id, linger, comes_back) in [(1, 30_000, true), (2, 300, false)] {
+            let goes = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = goes.local_addr().unwrap().port();
+            let mut asked = watch(
+                vec![
+                    tcp("there", there.local_addr().unwrap().port()),
+                    tcp("goes", port),
+                ],
+                2_000,
+            );
+            asked.linger = Duration::from_millis(linger);
+            let (first, _) = watches.begin(id, asked, &prober).await;
+            assert_eq!(first, [Ok(()), Ok(())]);
+            drop(goes);
+            // Its absence has been seen when connections to the other one have come in for a while.
+            for _ in 0..8 {
+                there.accept().await.unwrap();
+            }
+            let mut end = std::pin::pin!(watches.end(id));
+            let mut back = None;
+            if comes_back {
+                let early = tokio::time::timeout(Duration::from_millis(200), &mut end).await;
+                assert!(early.is_err(), "it ended while `goes` was away");
+                back = Some(TcpListener::bind(("127.0.0.1", port)).await.unwrap());
+            }
+            let tallies = end.await.unwrap();
+            drop(back);
+            assert_eq!(tallies[1].still_down, !comes_back, "{tallies:?}");
+            assert_eq!(tallies[1].count, 1, "{tallies:?}");
+            assert!(
+                tallies[1].downtime >= Duration::from_millis(200),
+                "{tallies:?}"
+            );
+        }
     }
 
     #[tokio::test]

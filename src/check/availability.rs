@@ -137,6 +137,12 @@ impl Tally {
         }
     }
 
+    /// For how long it was away in all, where it is away now.
+    pub fn away(&self) -> Option<Duration> {
+        let now = self.now.as_ref()?;
+        Some(self.downtime + now.to.saturating_sub(now.from))
+    }
+
     /// Nothing is asked any more.
     pub fn end(&mut self) {
         if let Some(window) = self.now.take() {

@@ -243,7 +243,7 @@ pub struct Received {
     /// Bytes of the whole body.
     #[serde(default)]
     pub bytes: u64,
-    /// False where no route fitted, or somebody was written to who may not be.
+    /// False where no route fitted, somebody was written to who may not be, or nobody listens on the port.
     pub matched: bool,
     /// The status of the answer, of HTTP.
     #[serde(default)]
@@ -254,6 +254,11 @@ pub struct Received {
 }
 
 impl Received {
+    /// True for the call of a port on which the emulator does not listen: nothing is known of it but the port.
+    pub fn is_unserved(&self) -> bool {
+        self.kind == Exchange::Tcp && !self.matched
+    }
+
     /// In a few words: `POST /charge`, `mail from a@x to b@y: Your order`.
     pub fn summary(&self) -> String {
         match self.kind {
@@ -269,6 +274,7 @@ impl Received {
                 };
                 format!("mail from {from} to {}: {subject}", self.to.join(", "))
             }
+            Exchange::Tcp if self.is_unserved() => format!("call of unserved {}", self.note),
             Exchange::Tcp => format!("connection to {}", self.note),
             Exchange::Tls => format!("TLS handshake failed: {}", self.note),
         }

@@ -94,7 +94,7 @@ pub struct ContainerSpec {
     pub read_only: bool,
     /// The signal that asks it to stop.
     pub stop_signal: Option<String>,
-    /// Hears what is said on its network beside the protocols: our own agent, never a service.
+    /// Hears what is said on its network beside the protocols: our own agent and emulators, never a service.
     pub hears_the_wire: bool,
 }
 

@@ -14,7 +14,7 @@ pub enum Exchange {
     Https,
     /// A mail.
     Smtp,
-    /// A connection to a blackhole.
+    /// A connection to a blackhole, or a call of a port on which the emulator does not listen.
     Tcp,
     /// A handshake of TLS that failed.
     Tls,

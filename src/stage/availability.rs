@@ -18,6 +18,9 @@ const SUITE: &str = "availability";
 /// What the services may take to answer after the snapshot, at most: they are healthy already.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// For how long a target that is away after the last step is asked on, at most.
+const LINGER: Duration = Duration::from_secs(60);
+
 /// What may be lost between the limit of the deploy and the end of the watch.
 const SLACK: Duration = Duration::from_secs(60);
 
@@ -43,8 +46,11 @@ fn strange(answer: &Answer) -> Bad {
 
 impl Watch {
     /// Lets the agent begin, and waits until every target has answered once; nothing where there are none.
-    pub(super) async fn begin(run: &Run) -> Result<Option<Self>, Bad> {
+    pub(super) async fn begin(run: &Run, package: &Package) -> Result<Option<Self>, Bad> {
         let plan = &run.order.plan;
+        let limits = limits(run, package);
+        let longest = limits.iter().map(|(limit, _)| *limit).max();
+        let linger = longest.unwrap_or_default().min(LINGER);
         let targets = plan
             .testplan
             .iter()
@@ -56,7 +62,8 @@ impl Watch {
         let ask = Ask::Watch(protocol::Watch {
             targets: targets.iter().map(|of| of.target.clone()).collect(),
             patience: PATIENCE.min(plan.limits.start),
-            most: plan.limits.deploy + SLACK,
+            linger,
+            most: plan.limits.deploy + linger + SLACK,
         });
         let (sent, asked) = (Timestamp::now(), Instant::now());
         let reply = run.staging()?.network.agent.ask(ask).await?;
@@ -87,7 +94,7 @@ impl Watch {
         }))
     }
 
-    /// Ends it after one more round.
+    /// Ends it after one more round, or when nothing is away any more and no limit can be kept.
     pub(super) async fn end(self, run: &Run) -> Result<Seen, Bad> {
         let reply = run
             .staging()?
@@ -105,6 +112,17 @@ impl Watch {
     }
 }
 
+/// What was promised of the downtime, and by whom.
+fn limits(run: &Run, package: &Package) -> Vec<(Duration, &'static str)> {
+    [
+        (run.order.plan.limits.downtime, "limits.downtime"),
+        (package.declares.max_downtime, "declares.max_downtime"),
+    ]
+    .into_iter()
+    .filter_map(|(limit, name)| Some((limit?, name)))
+    .collect()
+}
+
 fn later(at: Timestamp, by: Duration) -> Timestamp {
     let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::ZERO);
     at.checked_add(by).unwrap_or(at)
@@ -113,14 +131,7 @@ fn later(at: Timestamp, by: Duration) -> Timestamp {
 impl Seen {
     /// Emits each outage, what each target's come to, and a case for each.
     pub(super) fn report(&self, run: &Run, package: &Package, steps: &Steps) {
-        let limits = [
-            (run.order.plan.limits.downtime, "limits.downtime"),
-            (package.declares.max_downtime, "declares.max_downtime"),
-        ];
-        let limits: Vec<(Duration, &str)> = limits
-            .into_iter()
-            .filter_map(|(limit, name)| Some((limit?, name)))
-            .collect();
+        let limits = limits(run, package);
         for (of, tally) in &self.targets {
             for window in &tally.windows {
                 let (from, last) = self.surely(window);

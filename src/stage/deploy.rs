@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::during::During;
 use super::run::{Run, not_passed, out_of_order, passed};
 use super::step::LATE;
-use super::suite::{first_failures, tests_at};
+use super::suite::{first_failures, harmless, tests_at};
 use super::surrounded::Watched;
 use super::{Bad, emulators, handed_over, isolate, provision, step, unassisted};
 use crate::agent::protocol::{Answer, Ask};
@@ -190,7 +190,7 @@ async fn components(
     package: &Package,
     bastion: Option<&Bastion>,
 ) -> Result<(), Bad> {
-    let watched: Vec<Test> = tests_at(run, When::Verify);
+    let watched: Vec<Test> = harmless(tests_at(run, When::Verify));
     let mut bad: Option<Bad> = None;
     for component in &package.components {
         if bad.is_some() {
@@ -203,13 +203,15 @@ async fn components(
             continue;
         }
         // Evidence for the reader: after which component did something stop working?
-        for name in first_failures(run, &watched).await? {
+        for name in first_failures(run, watched.iter()).await? {
             run.first_broken_by
                 .entry(name)
                 .or_insert_with(|| component.name.clone());
         }
         // What works again was broken in between only, which another story (availability) judges.
-        let still: Vec<String> = first_failures(run, &watched).await?;
+        let broken = run.first_broken_by.clone();
+        let suspects = watched.iter().filter(|of| broken.contains_key(&of.name));
+        let still: Vec<String> = first_failures(run, suspects).await?;
         run.first_broken_by.retain(|name, _| still.contains(name));
     }
     bad.map_or(Ok(()), Err)

@@ -35,7 +35,7 @@ impl During {
             began,
             config: Before::read(run, package).await?,
             locks: Locks::begin(run).await,
-            watch: Watch::begin(run).await?,
+            watch: Watch::begin(run, package).await?,
         })
     }
 

@@ -1,5 +1,7 @@
 //! Whether everything that the emulators were asked for is something that the rehearsal allows.
 
+use std::collections::BTreeSet;
+
 use super::Bad;
 use super::run::{Run, not_passed, passed};
 use crate::check::model::Received;
@@ -32,7 +34,7 @@ pub(super) async fn begin(run: &Run) -> Result<(), Bad> {
     entered.map_err(|why| Bad::new(Owner::Engine, why))?;
     let asked = staging.network.emulators.to_be_judged(&staging.ground);
     for (emulator, received) in with_plan(&staging.ground.plan.emulators, &asked) {
-        if let Some(why) = held_against(emulator, received) {
+        if let Some(why) = held_against(Stage::Baseline, emulator, received) {
             return Err(of_staging(emulator, &why));
         }
     }
@@ -65,7 +67,7 @@ pub(super) async fn judge(run: &Run, stage: Stage) -> Result<Option<Bad>, Bad> {
     let asked = staging.network.emulators.to_be_judged(ground);
     let mut bad = None;
     for (emulator, received) in with_plan(&ground.plan.emulators, &asked) {
-        let why = held_against(emulator, received);
+        let why = held_against(stage, emulator, received);
         run.case(
             stage,
             case(stage, emulator, received, why.as_deref(), |text| {
@@ -78,7 +80,7 @@ pub(super) async fn judge(run: &Run, stage: Stage) -> Result<Option<Bad>, Bad> {
                     Owner::Package,
                     format!("emulator `{}`: {why}", emulator.name),
                 )
-                .with_help(help(emulator))
+                .with_help(help(emulator, received))
             };
             bad = bad.or_else(|| {
                 Some(if stage == Stage::Baseline {
@@ -113,20 +115,32 @@ fn of_staging(emulator: &Emulator, why: &str) -> Bad {
     ))
 }
 
-fn help(emulator: &Emulator) -> String {
-    let allow = match &emulator.does {
-        Emulates::Http(_) => "add a route",
-        Emulates::Smtp(_) => "add the address to `accept`",
-        Emulates::Blackhole { .. } | Emulates::Image(_) => "change it",
-    };
+fn help(emulator: &Emulator, received: &[Received]) -> String {
+    let unmatched = received.iter().filter(|one| !one.matched);
+    let allow: BTreeSet<&str> = unmatched
+        .map(|one| match (one.is_unserved(), &emulator.does) {
+            (true, _) if is_udp(one) => "say `unmatched: allow`",
+            (true, _) => "give it the port",
+            (false, Emulates::Http(_)) => "add a route",
+            (false, Emulates::Smtp(_)) => "add the address to `accept`",
+            (false, Emulates::Blackhole { .. } | Emulates::Image(_)) => "change it",
+        })
+        .collect();
+    let allow: Vec<&str> = allow.into_iter().collect();
     format!(
-        "if the package may do this, {allow} at {}; else it must not",
+        "if the package may do this, {} at {}; else it must not",
+        allow.join(" and "),
         emulator.location
     )
 }
 
+/// Of a call that nobody serves.
+fn is_udp(one: &Received) -> bool {
+    one.note.ends_with("/udp")
+}
+
 /// Why what came is held against whoever caused it; `None` where it is not.
-fn held_against(emulator: &Emulator, received: &[Received]) -> Option<String> {
+fn held_against(stage: Stage, emulator: &Emulator, received: &[Received]) -> Option<String> {
     let policy = match &emulator.does {
         Emulates::Http(http) => http.unmatched,
         Emulates::Smtp(smtp) => smtp.unmatched,
@@ -136,18 +150,32 @@ fn held_against(emulator: &Emulator, received: &[Received]) -> Option<String> {
         Unmatched::Allow => None,
         Unmatched::Fail => {
             let unmatched: Vec<&Received> = received.iter().filter(|one| !one.matched).collect();
-            (!unmatched.is_empty()).then(|| named(&unmatched))
+            (!unmatched.is_empty()).then(|| named(stage, &unmatched))
         }
     }
 }
 
 /// The first few by name, each with who asked and why nothing fitted.
-fn named(requests: &[&Received]) -> String {
+fn named(stage: Stage, requests: &[&Received]) -> String {
+    let whoever = match stage == Stage::Baseline {
+        true => "staging",
+        false => "the package",
+    };
     let shown: Vec<String> = requests
         .iter()
         .take(NAMED)
         .map(|one| match one.kind {
             Exchange::Smtp => format!("{} sent {}: {}", one.asker, one.summary(), one.note),
+            Exchange::Tcp if one.is_unserved() => {
+                let but = match is_udp(one) {
+                    true => "emulators have no UDP, and",
+                    false => "give it the port, or",
+                };
+                format!(
+                    "{} called {}, where this emulator does not listen: {but} {whoever} must not call it",
+                    one.asker, one.note
+                )
+            }
             Exchange::Http | Exchange::Https | Exchange::Tcp | Exchange::Tls => {
                 format!("{} asked for {}: {}", one.asker, one.summary(), one.note)
             }
@@ -197,8 +225,9 @@ fn case(
         .iter()
         .filter(|one| one.kind == Exchange::Tls)
         .collect();
-    let asked = received.len() - handshakes.len();
-    let unmatched = received.iter().filter(|one| !one.matched).count();
+    let unserved = received.iter().filter(|one| one.is_unserved()).count();
+    let asked = received.len() - handshakes.len() - unserved;
+    let unmatched = received.iter().filter(|one| !one.matched).count() - unserved;
     let mut figure = match (&emulator.does, asked) {
         (Emulates::Smtp(_), 1) => "1 mail".to_owned(),
         (Emulates::Smtp(_), n) => format!("{n} mails"),
@@ -209,6 +238,16 @@ fn case(
     };
     if why.is_none() && unmatched > 0 {
         figure += &format!(", {unmatched} of them unmatched, which is allowed");
+    }
+    if why.is_none() {
+        match unserved {
+            0 => {}
+            1 => figure += "; 1 call of a port where it does not listen, which is allowed",
+            n => {
+                figure +=
+                    &format!("; {n} calls of ports where it does not listen, which is allowed");
+            }
+        }
     }
     let name = name(stage, emulator);
     let mut case = match (why, handshakes.first()) {
@@ -287,7 +326,7 @@ mod tests {
     }
 
     fn judged(emulator: &Emulator, received: &[Received]) -> Case {
-        let why = held_against(emulator, received);
+        let why = held_against(Stage::Deploy, emulator, received);
         case(Stage::Deploy, emulator, received, why.as_deref(), |text| {
             text
         })
@@ -318,6 +357,70 @@ mod tests {
             (fine.status, fine.message.as_deref()),
             (CaseStatus::Passed, Some("1 request"))
         );
+    }
+
+    fn unserved(note: &str) -> Received {
+        Received {
+            kind: Exchange::Tcp,
+            asker: "bastion".to_owned(),
+            note: note.to_owned(),
+            ..Received::default()
+        }
+    }
+
+    #[test]
+    fn a_call_of_a_port_where_nobody_listens_is_failed_and_is_no_request() {
+        let post = |unmatched| {
+            emulator(Emulates::Smtp(SmtpEmulator {
+                ports: vec![25],
+                accept: vec![],
+                unmatched,
+            }))
+        };
+        let called = [unserved("port 587"), unserved("port 123/udp")];
+        let failed = judged(&post(Unmatched::Fail), &called);
+        assert_eq!(failed.status, CaseStatus::Failed);
+        assert_eq!(
+            failed.message.as_deref(),
+            Some(
+                "bastion called port 587, where this emulator does not listen: give it the port, or the package must not call it; \
+                 bastion called port 123/udp, where this emulator does not listen: emulators have no UDP, and the package must not call it"
+            )
+        );
+        assert_eq!(
+            failed.output.as_deref(),
+            Some("bastion: call of unserved port 587\nbastion: call of unserved port 123/udp")
+        );
+        let before = held_against(Stage::Baseline, &http(Unmatched::Fail), &called[..1]);
+        assert!(before.is_some_and(|why| why.ends_with("or staging must not call it")));
+        let allowed = judged(&post(Unmatched::Allow), &called);
+        assert_eq!(allowed.status, CaseStatus::Passed);
+        assert_eq!(
+            allowed.message.as_deref(),
+            Some("0 mails; 2 calls of ports where it does not listen, which is allowed")
+        );
+        let far = emulator(Emulates::Blackhole { ports: vec![5432] });
+        assert_eq!(
+            judged(&far, &called[..1]).message.as_deref(),
+            Some(
+                "0 connections that hung; 1 call of a port where it does not listen, which is allowed"
+            )
+        );
+    }
+
+    #[test]
+    fn the_help_names_all_that_would_allow_it() {
+        let received = [
+            request("/charge", true),
+            request("/refund", false),
+            unserved("port 443"),
+        ];
+        let http = http(Unmatched::Fail);
+        assert_eq!(
+            help(&http, &received),
+            "if the package may do this, add a route and give it the port at rehearsal.yaml:7:5; else it must not"
+        );
+        assert!(help(&http, &received[2..]).contains("this, give it the port at"));
     }
 
     #[test]

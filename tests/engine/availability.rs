@@ -150,13 +150,14 @@ fn what_is_still_down_when_the_deploy_has_ended_breaks_every_limit() {
         "still-down",
         "      - { name: take it away, service: app, run: rm /srv/state/there }\n",
         "",
-        "limits: { downtime: 10m }\n",
+        "limits: { downtime: 2s }\n",
     );
     let ran = place.run(&[]);
     ran.expect(1, Outcome::Failed, Some(Owner::Package))
         .expect_rolled_back();
     let seen = outages(&ran);
     assert_eq!((seen.len(), seen[0].to), (1, None), "{seen:?}");
+    assert!(seen[0].seconds > 2.0, "{seen:?}");
     assert_eq!(seen[0].reason, "HTTP status 404");
     let case = ran.case("availability", "front page");
     assert_eq!(case.status, CaseStatus::Failed);
@@ -164,6 +165,23 @@ fn what_is_still_down_when_the_deploy_has_ended_breaks_every_limit() {
         message(case).contains("still down when the deploy had ended"),
         "{case:?}"
     );
+}
+
+#[test]
+fn an_outage_that_ends_after_the_last_step_is_as_long_as_it_was() {
+    let place = site(
+        "comes-back",
+        "      - { name: roll, service: app, run: 'rm /srv/state/there; (sleep 1; touch /srv/state/there) >/dev/null 2>&1 &' }\n",
+        "",
+        "limits: { downtime: 30s }\n",
+    );
+    let ran = place.run(&[]);
+    ran.expect_passed();
+    let seen = outages(&ran);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(seen[0].to.is_some(), "{seen:?}");
+    let case = ran.case("availability", "front page");
+    assert!(message(case).starts_with("down "), "{case:?}");
 }
 
 #[test]

@@ -279,6 +279,109 @@ fn a_deploy_that_mails_a_customer_is_seen() {
 }
 
 #[test]
+fn mail_to_a_port_where_nobody_listens_fails_the_deploy_though_it_goes_on() {
+    let emulators = EMULATORS.replace("ports: [25, 587]", "ports: [25]");
+    let place = place(
+        "other-port",
+        &emulators,
+        "",
+        "      - name: tell the tester
+        run: |
+          printf 'Subject: hi\\r\\n\\r\\nhello\\r\\n' > /tmp/mail
+          curl -sS smtp://smtp.example.com:587 --mail-from shop@example.com --mail-rcpt anna@staging.example -T /tmp/mail || true
+",
+    );
+    let ran = place.run(&[]);
+    ran.expect(1, Outcome::Failed, Some(Owner::Package))
+        .expect_rolled_back();
+    let case = only_bad(&ran, CaseStatus::Failed);
+    assert_eq!(case.name, "mail during the deploy");
+    assert_eq!(
+        case.message.as_deref(),
+        Some(
+            "bastion called port 587, where this emulator does not listen: give it the port, or the package must not call it"
+        )
+    );
+    let step = ran.case("deploy", "shop / tell the tester");
+    assert_eq!(step.status, CaseStatus::Passed);
+    assert_eq!(
+        asked(&ran, "mail"),
+        [(
+            Stage::Deploy,
+            "bastion",
+            Exchange::Tcp,
+            "call of unserved port 587",
+            false
+        )]
+    );
+    assert_eq!(ran.record().mails_to_strangers(), 0);
+}
+
+#[test]
+fn https_that_an_emulator_does_not_speak_fails_the_deploy_though_it_goes_on() {
+    let emulators = EMULATORS.replace("      tls: true\n      trust: [app, bastion]\n", "");
+    let place = place(
+        "without-tls",
+        &emulators,
+        "",
+        "      - { name: refund, run: \"curl -s -X POST https://api.payments.example/refund || true\" }\n",
+    );
+    let ran = place.run(&[]);
+    ran.expect(1, Outcome::Failed, Some(Owner::Package))
+        .expect_rolled_back();
+    let case = only_bad(&ran, CaseStatus::Failed);
+    assert_eq!(case.name, "payments during the deploy");
+    assert_eq!(
+        case.message.as_deref(),
+        Some(
+            "bastion called port 443, where this emulator does not listen: give it the port, or the package must not call it"
+        )
+    );
+    let help = ran.verdict().help.as_deref().unwrap_or_default();
+    assert!(help.contains("give it the port at"), "{help}");
+}
+
+#[test]
+fn a_call_of_another_port_is_no_mail_and_what_a_test_calls_itself_is_nobodys_fault() {
+    let emulators = EMULATORS.replace("ports: [25, 587]", "unmatched: allow, ports: [25]");
+    let place = place(
+        "calls-allowed",
+        &emulators,
+        "  - name: no mail was sent
+    emulator: { name: mail, received: { count: 0 } }
+  - name: the payments have no other port
+    tcp: api.payments.example:8443
+    expect: { open: false }
+",
+        "      - name: calls
+        run: |
+          curl -s smtp://smtp.example.com:587 --mail-rcpt anna@staging.example -T /etc/hostname || true
+          bash -c 'echo hello > /dev/udp/smtp.example.com/123'
+          bash -c 'echo hello > /dev/udp/slow.example.com/123'
+",
+    );
+    let ran = place.run(&[]);
+    ran.expect_passed();
+    let said = |case| ran.case("emulators", case).message.as_deref();
+    assert_eq!(
+        said("mail during the deploy"),
+        Some("0 mails; 2 calls of ports where it does not listen, which is allowed")
+    );
+    assert_eq!(
+        said("far away during the deploy"),
+        Some(
+            "0 connections that hung; 1 call of a port where it does not listen, which is allowed"
+        )
+    );
+    let summaries: Vec<&str> = asked(&ran, "mail").iter().map(|one| one.3).collect();
+    assert_eq!(
+        summaries,
+        ["call of unserved port 587", "call of unserved port 123/udp"]
+    );
+    assert_eq!(asked(&ran, "payments"), []);
+}
+
+#[test]
 fn a_service_that_does_not_trust_is_told_and_a_blackhole_makes_a_step_late() {
     let emulators = EMULATORS.replace("trust: [app, bastion]", "trust: [bastion]");
     let place = place(

@@ -7,8 +7,8 @@ use super::Log;
 use crate::check::model::Received;
 use crate::event::Exchange;
 
-/// Takes a connection, tells of it, and never says a word. The kernel completes the connection itself: a packet that
-/// asks for one is seen by no program without rights that a container does not have.
+/// Takes a connection, tells of it, and never says a word. The kernel completes the connection itself, before any program
+/// is asked whether it wants it.
 pub(super) async fn swallow(log: Log, mut stream: TcpStream, asker: String, port: u16) {
     let told = log.write(Received {
         kind: Exchange::Tcp,

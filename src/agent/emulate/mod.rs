@@ -1,12 +1,14 @@
 //! Stands in for a system outside staging: answers as it is told to, and writes down what it is asked for.
 //!
 //! What is received is printed before it is answered. Whoever has an answer is on record, so the run needs only to
-//! ask for a mark in the log to know that it has heard of everything that a deploy was answered.
+//! ask for a mark in the log to know that it has heard of everything that a deploy was answered. The kernel answers who
+//! calls a port on which nobody listens; such calls are read from the wire, and before each mark to their end.
 
 mod blackhole;
 mod http;
 mod smtp;
 mod tls;
+mod unserved;
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -124,6 +126,7 @@ pub(super) async fn emulate(config: &Path) -> Result<(), String> {
     let mut asked = signal(SignalKind::user_defined1())
         .map_err(|error| format!("cannot listen for signals: {error}"))?;
     let log = Log::new();
+    let ears = unserved::Ears::open(ports(&emulation), log.clone());
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     match emulation {
         Emulation::Http {
@@ -175,11 +178,22 @@ pub(super) async fn emulate(config: &Path) -> Result<(), String> {
             }
         }
     }
-    lines::print(&EmulatorLine::Listening)?;
+    let (ears, deaf) = match ears {
+        Ok(ears) => (Some(ears), None),
+        Err(why) => (None, Some(why)),
+    };
+    lines::print(&EmulatorLine::Listening { deaf })?;
+    let calls = async || match &ears {
+        Some(ears) => ears.listen().await,
+        None => std::future::pending().await,
+    };
     let mut marks = 0;
     loop {
-        if asked.recv().await.is_none() {
-            return Err("no signal can be heard any more".to_owned());
+        tokio::select! {
+            why = calls() => return Err(why),
+            signal = asked.recv() => if signal.is_none() {
+                return Err("no signal can be heard any more".to_owned());
+            },
         }
         // One that is under way for long has not been answered, so nobody relies on it.
         let _ = timeout(
@@ -189,8 +203,19 @@ pub(super) async fn emulate(config: &Path) -> Result<(), String> {
                 .wait_for(|under_way| *under_way == 0),
         )
         .await;
+        if let Some(ears) = &ears {
+            ears.drain()?;
+        }
         marks += 1;
         log.mark(marks)?;
+    }
+}
+
+/// The TCP ports on which it listens.
+fn ports(emulation: &Emulation) -> Vec<u16> {
+    match emulation {
+        Emulation::Http { ports, tls, .. } => [ports.as_slice(), tls.as_slice()].concat(),
+        Emulation::Smtp { ports, .. } | Emulation::Blackhole { ports } => ports.clone(),
     }
 }
 

@@ -121,7 +121,7 @@ impl Emulators {
         let all = live.since(ground, from);
         Ok(all
             .into_iter()
-            .filter(|one| one.kind != Exchange::Tls)
+            .filter(|one| one.kind != Exchange::Tls && !one.is_unserved())
             .collect())
     }
 
