@@ -200,8 +200,8 @@ fn decode(root_node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<Packag
 
 /// A kind and a name: `table notes`, `file /etc/app.conf`.
 fn leaves(node: &Arc<Node>, p: &mut Problems) -> Option<String> {
-    const KINDS: [&str; 7] = [
-        "table", "column", "sequence", "file", "volume", "image", "variable",
+    const KINDS: [&str; 8] = [
+        "table", "column", "sequence", "database", "file", "volume", "image", "variable",
     ];
     let written = text(node, p)?;
     let kind = written.value.split_whitespace().next().unwrap_or_default();
@@ -212,7 +212,7 @@ fn leaves(node: &Arc<Node>, p: &mut Problems) -> Option<String> {
         written
             .place
             .problem(format!("`{}` names nothing that a rollback could leave", written.value))
-            .help("write its kind and its name: `table notes`, `column orders.note`, `sequence notes_id_seq`, `file /etc/app.conf`, `volume uploads`, `image app`, `variable FEATURE of app`"),
+            .help("write its kind and its name: `table notes`, `column orders.note`, `sequence notes_id_seq`, `database reports of db`, `file /etc/app.conf`, `volume uploads`, `image app`, `variable FEATURE of app`"),
     );
     None
 }

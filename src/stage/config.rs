@@ -162,7 +162,7 @@ async fn settings(run: &Run, files: &BTreeSet<(String, String)>) -> Result<Setti
 }
 
 /// What a container made from a blueprint has: the image's variables, and over them the service's.
-fn environment(blueprint: &Blueprint) -> std::collections::BTreeMap<String, String> {
+pub(super) fn environment(blueprint: &Blueprint) -> std::collections::BTreeMap<String, String> {
     let image = blueprint.facts.environment.iter();
     let image = image
         .map(|pair| pair.split_once('=').unwrap_or((pair.as_str(), "")))

@@ -118,7 +118,8 @@ fn a_sound_package_comes_back_runs_again_and_is_not_flaky() {
 #[test]
 fn a_rollback_that_lies_is_found_by_what_is_still_changed() {
     let place = Place::new("what-if-lie");
-    site_package(&place, "    - { name: all is well, run: 'true' }");
+    let back = format!("    - {{ name: all is well, run: {PSQL} 'create database reports' }}");
+    site_package(&place, &back);
     let ran = site(&place, &["--what-if", "rollback"]);
     ran.expect(1, Outcome::Failed, Some(Owner::Package))
         .expect_rolled_back();
@@ -129,6 +130,7 @@ fn a_rollback_that_lies_is_found_by_what_is_still_changed() {
     for what in [
         "table notes of db/site",
         "rows of db/site public.customers",
+        "database reports of db",
         "file /usr/share/nginx/html/notes/index.html of web",
     ] {
         assert!(named.contains(&what), "{what}: {named:?}");
@@ -141,8 +143,7 @@ fn a_rollback_that_lies_is_found_by_what_is_still_changed() {
     );
     // What it says that it leaves is no lie.
     let honest = std::fs::read_to_string(place.path("package/deploy.yaml")).expect("a package");
-    let leaves =
-        "rollback:\n  leaves: [table notes, table customers, file /usr/share/nginx/html/notes/]\n";
+    let leaves = "rollback:\n  leaves: [table notes, table customers, file /usr/share/nginx/html/notes/, database reports of db]\n";
     place.write("package/deploy.yaml", honest.replace("rollback:\n", leaves));
     let ran = site(&place, &["--what-if", "rollback"]);
     ran.expect_passed();
@@ -358,6 +359,26 @@ fn how_fast_an_answer_is_does_not_count_on_a_path() {
     ran.expect(1, Outcome::Failed, Some(Owner::Package));
     let case = ran.case("verify.small", "it is quick");
     assert_eq!(case.mismatches[0].what, "time");
+}
+
+#[test]
+fn a_variable_that_is_taken_back_leads_back() {
+    let deploy = |back: &str| {
+        format!(
+            "package: flavours\ncomponents:\n  - name: app\n    steps:\n      \
+             - {{ name: flavour, service: app, env: {{ FLAVOUR: sweet }} }}\n\
+             rollback: {{ steps: [{{ name: back, service: app, env: {{ FLAVOUR: {back} }} }}] }}\n"
+        )
+    };
+    let place = Place::small("what-if-variable", &deploy("null"));
+    place.rehearsal("what_if: [rollback]\n");
+    place.run(&[]).expect_passed();
+    place.write("package/deploy.yaml", deploy("sour"));
+    let ran = place.run(&[]);
+    ran.expect(1, Outcome::Failed, Some(Owner::Package));
+    let case = ran.case("what-if.rollback", "rollback");
+    let named: Vec<&str> = case.mismatches.iter().map(|m| m.what.as_str()).collect();
+    assert_eq!(named, ["variable FLAVOUR of app"]);
 }
 
 #[test]

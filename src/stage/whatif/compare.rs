@@ -165,10 +165,27 @@ pub(super) fn parts(reference: &Reference, before: &State, after: &State) -> Fou
                 }
                 found.differences.push(of_table(name, kind, table, was, is));
             }
+            _ if is_brought_by_an_image(kind, of, before, after) => continue,
             _ => found.differences.push(of_part(name, kind, of, was, is)),
         }
     }
     found
+}
+
+/// True for a variable of which only the service's image says something, where that is another: it is told itself.
+fn is_brought_by_an_image(kind: &str, service: &str, before: &State, after: &State) -> bool {
+    let Some(variable) = kind.strip_prefix("variable ") else {
+        return false;
+    };
+    let image = format!("image of {service}");
+    let is_set = |state: &State| {
+        let mut blueprints = state.blueprints.iter();
+        blueprints.any(|of| {
+            let named = of.service.environment.contains_key(variable);
+            of.service.name == service && (named || of.unset.contains(variable))
+        })
+    };
+    before.parts.get(&image) != after.parts.get(&image) && !is_set(before) && !is_set(after)
 }
 
 /// Of a part that is there in both states, what leaves open whether it is the same: rows that were not read in one of them,

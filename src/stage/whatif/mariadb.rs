@@ -82,9 +82,16 @@ async fn server(
         Deadline::of(run.order.plan.limits.examine, "limits.examine"),
     );
     let ask = Ask::open(tool, user).await?;
+    let all = ask.databases().await?;
+    for database in &all {
+        parts.insert(
+            format!("database {database} of {service}"),
+            "there".to_owned(),
+        );
+    }
     let databases = match restore.method.database() {
         Some(database) => vec![database.to_owned()],
-        None => ask.databases().await?,
+        None => all,
     };
     let list: Vec<String> = databases.iter().map(|name| literal(name)).collect();
     if list.is_empty() {

@@ -16,7 +16,7 @@ use crate::stage::Bad;
 use crate::stage::database::ask_all;
 use crate::stage::run::{Run, out_of_order};
 use crate::stage::schema::{self, Schemas};
-use crate::stage::{fingerprint, snapshot};
+use crate::stage::{config, fingerprint, snapshot};
 use crate::staging::{Blueprint, Generation};
 
 /// Bytes of one service's changed files that are read, and how many of them.
@@ -27,7 +27,7 @@ const FILES: usize = 2_000;
 const KEPT_BY_NOBODY: [&str; 3] = ["/var/log/", "/var/cache/", "/var/tmp/"];
 
 /// For each table the number of its rows and a sum over digests of them, which knows no order. `\gexec` runs each row of the
-/// query as a statement. MD5 is in every server and is no secret here.
+/// query as a statement. MD5 is in every server and is no secret here. Then, as rows of no table, the server's databases.
 const CONTENT: &str = r#"set -e
 psql -X -A -t -q -w -v ON_ERROR_STOP=1 -v most="$3" -U "$1" -d "$2" <<'SQL'
 select case when pg_catalog.pg_table_size(c.oid) <= :most
@@ -38,6 +38,7 @@ from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = relnamespac
 where relkind = 'r' and nspname not in ('pg_catalog', 'information_schema') and nspname !~ '^pg_(toast|temp)'
 order by nspname, relname
 \gexec
+select '|' || datname from pg_catalog.pg_database;
 SQL
 "#;
 
@@ -170,7 +171,7 @@ async fn look(run: &Run) -> Result<State, Bad> {
         ..State::default()
     };
     databases(run, &mut state).await?;
-    made(engine, &mut state).await?;
+    made(&mut state);
     // Nothing should write to files while they are read; a stop would make some services write. An engine that cannot
     // pause a container that is busy (runc gives up after a while) has its files read as they are.
     let mut paused = Vec::new();
@@ -228,6 +229,12 @@ async fn databases(run: &Run, state: &mut State) -> Result<(), Bad> {
                     format!("cannot read the content of {name}: `{line}` is none"),
                 ));
             };
+            if table.is_empty() {
+                let service = name.split_once('/').map_or(name.as_str(), |(of, _)| of);
+                let part = format!("database {content} of {service}");
+                state.parts.insert(part, "there".to_owned());
+                continue;
+            }
             let content = match content {
                 "large" => compare::unread_beyond(limit),
                 sum => sum.to_owned(),
@@ -248,28 +255,23 @@ async fn databases(run: &Run, state: &mut State) -> Result<(), Bad> {
     Ok(())
 }
 
-/// The image, the command and the variables of each service.
-async fn made(engine: &Engine, state: &mut State) -> Result<(), Bad> {
+/// The image, the command and the variables of each service. The image is the service's own, not the one that the snapshot
+/// made of its container: that one is as good as it. A variable is what the container has, whoever says so.
+fn made(state: &mut State) {
     let mut parts = BTreeMap::new();
     for blueprint in &state.blueprints {
         let service = &blueprint.service;
-        let image = engine.image(&blueprint.image).await?;
-        let id = image.map_or_else(|| blueprint.image.clone(), |facts| facts.id);
+        let id = blueprint.facts.id.clone();
         parts.insert(format!("image of {}", service.name), id);
         let started_by = format!("{:?}", (&service.entrypoint, &service.command));
         let command = format!("command of {}", service.name);
         parts.insert(command, crate::digest::sha256(started_by));
-        for (variable, value) in &service.environment {
+        for (variable, value) in config::environment(blueprint) {
             let name = format!("variable {variable} of {}", service.name);
             parts.insert(name, crate::digest::sha256(value));
         }
-        for variable in &blueprint.unset {
-            let name = format!("variable {variable} of {}", service.name);
-            parts.insert(name, "taken away".to_owned());
-        }
     }
     state.parts.extend(parts);
-    Ok(())
 }
 
 /// Volumes of files, and what containers wrote to their own filesystems.
@@ -388,8 +390,11 @@ pub(super) async fn differing_files(
     for blueprint in &before.blueprints {
         let service = blueprint.service.name.as_str();
         let image = format!("image of {service}");
-        // Of another image every file may be another; it is named already.
+        // Of another image every file may be another; it is named already, unless the package excuses it.
         if before.parts.get(&image) != after.parts.get(&image) {
+            found.not_compared.push(format!(
+                "the files of {service} outside of volumes (its image is another)"
+            ));
             continue;
         }
         let empty = BTreeMap::new();

@@ -60,7 +60,7 @@ fn differences_are_named_once_and_may_be_excused() {
             ("rows of db/site sequence public.orders_id_seq", "3"),
             ("files of volume uploads", "a"),
             ("variable COLOUR of app", "a"),
-            ("image of app", "a"),
+            ("image of web", "a"),
         ],
         &[("table", "orders")],
     );
@@ -72,7 +72,7 @@ fn differences_are_named_once_and_may_be_excused() {
     // The rows say it already; and no object of the schema is another, but its dump is.
     let all = [
         "files of volume uploads",
-        "image of app",
+        "image of web",
         "rows of db/site public.orders",
         "rows of db/site sequence public.orders_id_seq",
         "schema of db/site",
@@ -84,12 +84,38 @@ fn differences_are_named_once_and_may_be_excused() {
         "sequence public.orders_id_seq",
         "volume uploads",
         "variable COLOUR of app",
-        "image app",
+        "image web",
         "table nobody",
     ];
     assert_eq!(
         named(&before, &after, &["schema of db/site"], &leaves),
         ["idle table nobody"]
+    );
+}
+
+#[test]
+fn a_database_that_stays_is_a_difference_by_its_name() {
+    let before = state(&[("database site of db", "there")], &[]);
+    let mut after = before.clone();
+    let left = "database reports of db";
+    after.parts.insert(left.to_owned(), "there".to_owned());
+    assert_eq!(named(&before, &after, &[], &[]), [left]);
+    assert_eq!(named(&before, &after, &[], &[left]), Vec::<String>::new());
+}
+
+#[test]
+fn what_another_image_brings_along_is_told_by_the_image() {
+    let with = |image: &str, path: &str| {
+        let parts = [("image of app", image), ("variable PATH of app", path)];
+        state(&parts, &[])
+    };
+    assert_eq!(
+        named(&with("a", "/bin"), &with("b", "/usr/bin"), &[], &[]),
+        ["image of app"]
+    );
+    assert_eq!(
+        named(&with("a", "/bin"), &with("a", "/usr/bin"), &[], &[]),
+        ["variable PATH of app"]
     );
 }
 
