@@ -34,6 +34,9 @@ pub struct ExecLine {
     pub output: Output,
     /// Without its end.
     pub line: String,
+    /// What a carriage return took back before it: a terminal does not show it any more, and who keeps all that was
+    /// written has it.
+    pub overwritten: String,
 }
 
 /// How a command ended.
@@ -101,7 +104,7 @@ impl LineCutter {
         }
     }
 
-    fn push(&mut self, bytes: &[u8], mut line: impl FnMut(String)) {
+    fn push(&mut self, bytes: &[u8], mut line: impl FnMut(Written)) {
         self.kept.extend_from_slice(bytes);
         if self.kept.len() > 2 * self.most {
             self.kept.drain(..self.kept.len() - self.most);
@@ -118,7 +121,7 @@ impl LineCutter {
         }
     }
 
-    fn finish(mut self, mut line: impl FnMut(String)) -> String {
+    fn finish(mut self, mut line: impl FnMut(Written)) -> String {
         if !self.pending.is_empty() {
             let whole = std::mem::take(&mut self.pending);
             line(readable(&whole));
@@ -128,13 +131,27 @@ impl LineCutter {
     }
 }
 
+/// A line as it is read, and what it was before.
+struct Written {
+    line: String,
+    overwritten: String,
+}
+
 /// A line without its end and without control characters: what a program writes must not move a terminal's
 /// cursor or break a report.
-fn readable(bytes: &[u8]) -> String {
+fn readable(bytes: &[u8]) -> Written {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_end_matches(['\n', '\r']);
     // A progress bar redraws itself after a carriage return: its last state is the line.
-    let text = text.rsplit('\r').next().unwrap_or(text);
+    let (before, line) = text.rsplit_once('\r').unwrap_or(("", text));
+    let before: Vec<String> = before.split('\r').map(plain).collect();
+    Written {
+        line: plain(line),
+        overwritten: before.join("\n"),
+    }
+}
+
+fn plain(text: &str) -> String {
     let plain = anstream::adapter::strip_str(text).to_string();
     plain
         .chars()
@@ -170,8 +187,12 @@ impl Engine {
         };
         let keep = spec.keep.unwrap_or(KEPT);
         let (mut out, mut err) = (LineCutter::keeping(keep), LineCutter::keeping(keep));
-        let mut emit = |output: Output, text: String| {
-            line(ExecLine { output, line: text });
+        let mut emit = |output: Output, written: Written| {
+            line(ExecLine {
+                output,
+                line: written.line,
+                overwritten: written.overwritten,
+            });
         };
         while let Some(chunk) = output.next().await {
             let chunk = split(chunk.doing(operation)?);
@@ -297,11 +318,29 @@ mod tests {
         let mut lines = Vec::new();
         let mut cutter = LineCutter::keeping(KEPT);
         for chunk in ["one\ntw", "o\r\n10%\r50%\r100%\n\x1b[31mre", "d\x1b[0m\x07"] {
-            cutter.push(chunk.as_bytes(), |line| lines.push(line));
+            cutter.push(chunk.as_bytes(), |written| lines.push(written));
         }
-        let kept = cutter.finish(|line| lines.push(line));
-        assert_eq!(lines, ["one", "two", "100%", "red"]);
+        let kept = cutter.finish(|written| lines.push(written));
+        let shown: Vec<&str> = lines.iter().map(|of| of.line.as_str()).collect();
+        assert_eq!(shown, ["one", "two", "100%", "red"]);
+        let gone: Vec<&str> = lines.iter().map(|of| of.overwritten.as_str()).collect();
+        assert_eq!(gone, ["", "", "10%\n50%", ""]);
         assert!(kept.starts_with("one\ntwo"));
+    }
+
+    #[test]
+    fn what_a_carriage_return_takes_back_is_not_lost() {
+        for (bytes, line, overwritten) in [
+            ("secret\rdone\n", "done", "secret"),
+            ("\x1b[1mse\x1b[0mcret\r\x1b[Kdone", "done", "secret"),
+            ("se\rcret\r\n", "cret", "se"),
+            ("\rdone\r\r\n", "done", ""),
+            ("\n", "", ""),
+        ] {
+            let written = readable(bytes.as_bytes());
+            let seen = (written.line.as_str(), written.overwritten.as_str());
+            assert_eq!(seen, (line, overwritten), "{bytes:?}");
+        }
     }
 
     #[test]

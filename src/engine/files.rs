@@ -22,18 +22,20 @@ pub struct HostPaths {
     pub target: String,
     /// Numeric owner and group there.
     pub owner: (u64, u64),
-    /// Permission bits there.
+    /// Permission bits there, and whether empty folders go along.
     pub mode: Modes,
 }
 
-/// Which permission bits files and folders get in a container.
+/// What becomes of permission bits and empty folders in a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Modes {
-    /// Those that they have on this machine.
+    /// All as it is on this machine.
     Kept,
-    /// Those that a package's digest covers, see [`TarOptions::normal_modes`].
+    /// Only what a package's digest covers, see [`TarOptions::as_digested`].
     Normal,
-    /// These for every file; folders keep theirs.
+    /// As [`Self::Normal`], but these bits for every file.
+    NormalBut(u32),
+    /// As [`Self::Kept`], but these bits for every file.
     Set(u32),
 }
 
@@ -116,11 +118,14 @@ impl Engine {
             prefix,
             owner: Some(paths.owner),
             file_mode: match paths.mode {
-                Modes::Set(mode) => Some(mode),
+                Modes::Set(mode) | Modes::NormalBut(mode) => Some(mode),
                 Modes::Kept | Modes::Normal => None,
             },
             folder_mode: None,
-            normal_modes: paths.mode == Modes::Normal,
+            as_digested: match paths.mode {
+                Modes::Normal | Modes::NormalBut(_) => true,
+                Modes::Kept | Modes::Set(_) => false,
+            },
         };
         let source = paths.source;
         self.upload_tar(name, &path, move |out| {

@@ -43,6 +43,9 @@ pub struct ImageFacts {
     pub tcp_ports: Vec<u16>,
     /// The digest of the build context that we built it from, if we did.
     pub built_from: Option<String>,
+    /// The instructions that are carried out when another image is built on it, as `ADD .. ..`.
+    #[serde(default)]
+    pub on_build: Vec<String>,
 }
 
 /// As an image says it; to the engine a zero is something that is not said.
@@ -102,6 +105,7 @@ impl Engine {
             built_from: config
                 .labels
                 .and_then(|labels| labels.get(super::build::CONTEXT).cloned()),
+            on_build: config.on_build.unwrap_or_default(),
         }))
     }
 

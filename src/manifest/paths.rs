@@ -105,6 +105,31 @@ pub(crate) fn stray_link(dir: &Path, folder: &Path) -> Option<PathBuf> {
     None
 }
 
+/// True for a file, and for a folder with a file or link below it. What cannot be read counts as if it were there: the
+/// reason is said where it is used.
+pub(crate) fn holds_files(path: &Path) -> bool {
+    if !path.is_dir() {
+        return true;
+    }
+    let mut folders = vec![path.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            return true;
+        };
+        for entry in entries {
+            let Ok(entry) = entry else { return true };
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(_) | Err(_) => return true,
+            }
+        }
+    }
+    false
+}
+
+/// What to do where a package names a folder without files, see [`holds_files`].
+pub(crate) const EMPTY_HELP: &str = "a package's digest covers no empty folders, so they are not deployed: put a file into it, or let the deploy make it";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +145,26 @@ mod tests {
             ("a/..", "."),
         ] {
             assert_eq!(shorten(Path::new(path)), Path::new(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_nothing_but_folders_holds_no_files() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |path: &str| temp.path().join(path);
+        for folder in ["hollow/a/b", "hollow/c", "file/a/b", "link"] {
+            std::fs::create_dir_all(at(folder)).unwrap();
+        }
+        std::fs::write(at("file/a/b/x"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", at("link/x")).unwrap();
+        for (path, holds) in [
+            ("hollow", false),
+            ("hollow/a", false),
+            ("file", true),
+            ("file/a/b/x", true),
+            ("link", true),
+        ] {
+            assert_eq!(holds_files(&at(path)), holds, "{path}");
         }
     }
 

@@ -10,6 +10,7 @@ use crate::manifest::decode::{
 };
 use crate::manifest::names;
 use crate::manifest::package::{Among, StepEntry, Use, in_package};
+use crate::manifest::paths;
 use crate::manifest::place::{At, Place};
 use crate::manifest::problem::{Problem, Problems};
 use crate::manifest::testplan::{self, Probed};
@@ -58,7 +59,7 @@ pub(crate) fn decode(node: &Arc<Node>, root: &Path, p: &mut Problems) -> Option<
         ["copy"] => {
             let from = f
                 .opt("copy", p, text)
-                .and_then(|from| in_package(&from, root, p));
+                .and_then(|from| copied(&from, root, p));
             let to = f.req("to", p, container_path);
             let service = changed(&mut f, p);
             let owner = f.opt("owner", p, owner).unwrap_or((0, 0));
@@ -244,6 +245,20 @@ fn wait(node: &Arc<Node>, p: &mut Problems) -> Option<Probed> {
     }
     f.finish(p);
     probed
+}
+
+/// A file of the package, or a folder that holds one.
+fn copied(from: &At<String>, root: &Path, p: &mut Problems) -> Option<PathBuf> {
+    let path = in_package(from, root, p)?;
+    if paths::holds_files(&root.join(&path)) {
+        return Some(path);
+    }
+    p.push(
+        from.place
+            .problem(format!("the folder `{}` has no file in it", from.value))
+            .help(paths::EMPTY_HELP),
+    );
+    None
 }
 
 /// A template, and where what is made of it goes.

@@ -14,6 +14,9 @@ pub enum Reference {
     Remote(String),
     /// An image whose name depends on something that is not in the file.
     Unknown(String),
+    /// An instruction that says a platform: for another one than the engine's own an image is fetched, also where one of
+    /// its name is present.
+    Platform(String),
     /// An instruction with a here-document, of which engines disagree where it ends.
     Heredoc(String),
 }
@@ -45,6 +48,10 @@ pub fn references(text: &str) -> Vec<Reference> {
                 }
             }
             "FROM" => {
+                // `--platform` is the only one that there is, and an escape may hide its name.
+                if rest.starts_with("--") {
+                    found.push(Reference::Platform(instruction.clone()));
+                }
                 let mut words = rest.split_whitespace().filter(|w| !w.starts_with("--"));
                 let image = words.next().unwrap_or_default();
                 found.extend(image_reference(image, &arguments, &stages));
@@ -199,6 +206,7 @@ mod tests {
     fn what_would_be_fetched_is_found() {
         let image = |name: &str| Reference::Image(name.to_owned());
         let remote = |text: &str| Reference::Remote(text.to_owned());
+        let platform = |text: &str| Reference::Platform(text.to_owned());
         for (text, expected) in [
             ("FROM a:1\nCOPY x /x\nADD y.tar /y\n", vec![image("a:1")]),
             (
@@ -211,7 +219,14 @@ mod tests {
             ),
             (
                 "ARG BASE=\"a:1\"\nFROM --platform=linux/amd64 ${BASE}\n",
-                vec![image("a:1")],
+                vec![
+                    platform("FROM --platform=linux/amd64 ${BASE}"),
+                    image("a:1"),
+                ],
+            ),
+            (
+                "FROM a AS one\nFROM --pl\\atform=$BUILDPLATFORM one",
+                vec![image("a"), platform("FROM --pl\\atform=$BUILDPLATFORM one")],
             ),
             (
                 "ARG BASE\nFROM $BASE\n",

@@ -87,7 +87,7 @@ pub struct OpenedPackage {
     /// symbolic link, sorted by the bytes of its path: `f` for a file, `x` for a file that its owner may execute, or
     /// `l` for a link; a space; the SHA-256 of the content, or of the link's target text, in hex; a space; the path
     /// relative to the root; a NUL. A hard link counts as the file it is. Not part of it, because archive formats
-    /// and tools disagree on them: folders (so empty ones do not count), other permission bits, owners, times and
+    /// and tools disagree on them: folders (so empty ones do not count, and are not deployed), other permission bits, owners, times and
     /// extended attributes.
     pub digest: String,
     /// How many files and links.

@@ -22,9 +22,10 @@ pub struct TarOptions {
     pub file_mode: Option<u32>,
     /// Permission bits of every folder. Default: the folder's own.
     pub folder_mode: Option<u32>,
-    /// Files get 0755 where their owner may execute them, else 0644, and folders 0755: of the permission bits, what is
-    /// deployed then depends only on what the package's digest covers. `file_mode` and `folder_mode` come first.
-    pub normal_modes: bool,
+    /// What is deployed depends only on what the package's digest covers: folders without any file or link below them
+    /// are left out, files get 0755 where their owner may execute them, else 0644, and folders 0755. `file_mode` and
+    /// `folder_mode` come first.
+    pub as_digested: bool,
 }
 
 /// Why a folder cannot be streamed.
@@ -95,28 +96,42 @@ fn folder<W: Write>(
 ) -> Result<(), TarError> {
     // A stack instead of recursion, last in first out, so the names of a folder are pushed in reverse.
     let mut waiting = children(root, prefix)?;
+    // Folders, each in the one before it, that nothing was found in yet.
+    let mut bare: Vec<Entry> = Vec::new();
     while let Some((on_disk, in_tar)) = waiting.pop() {
+        while bare.pop_if(|folder| !is_below(&in_tar, folder)).is_some() {}
         let failed = |source| TarError::Read {
             path: on_disk.clone(),
             source,
         };
         let facts = fs::symlink_metadata(&on_disk).map_err(failed)?;
         if facts.is_dir() {
-            tar.header(&entry(&in_tar, Kind::Directory, &facts, options))
-                .map_err(TarError::Write)?;
+            bare.push(entry(&in_tar, Kind::Directory, &facts, options));
             waiting.append(&mut children(&on_disk, &in_tar)?);
-        } else if facts.is_symlink() {
+            if options.as_digested {
+                continue;
+            }
+        }
+        for folder in bare.drain(..) {
+            tar.header(&folder).map_err(TarError::Write)?;
+        }
+        if facts.is_symlink() {
             let target = fs::read_link(&on_disk)
                 .map_err(failed)?
                 .into_os_string()
                 .into_vec();
             tar.header(&entry(&in_tar, Kind::Symlink(target), &facts, options))
                 .map_err(TarError::Write)?;
-        } else {
+        } else if !facts.is_dir() {
             file(tar, &on_disk, &in_tar, &facts, options)?;
         }
     }
     Ok(())
+}
+
+fn is_below(path: &[u8], folder: &Entry) -> bool {
+    path.strip_prefix(folder.path.as_slice())
+        .is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// What lies in a folder, in reverse order of the names' bytes, with the paths in the tar.
@@ -187,7 +202,7 @@ fn entry(path: &[u8], kind: Kind, facts: &Metadata, options: &TarOptions) -> Ent
         Kind::Directory => (options.folder_mode, 0o755),
         Kind::Symlink(_) => (None, 0o777),
     };
-    let own = if options.normal_modes {
+    let own = if options.as_digested {
         normal
     } else {
         facts.mode()

@@ -193,6 +193,19 @@ fn the_digest_tells_every_difference_it_promises_to() {
     same[0].mtime = 1;
     let same = opened(&place.put("same", &testing::tar(&same))).unwrap();
     assert!(digests.contains(&same.digest));
+    // It was unpacked with it, and is deployed without it.
+    assert!(same.root.join("empty").is_dir());
+    let options = TarOptions {
+        as_digested: true,
+        ..TarOptions::default()
+    };
+    let deployed = tar_folder(&same.root, Vec::new(), &options).unwrap();
+    let mut archive = tar::Archive::new(deployed.as_slice());
+    let entries = archive.entries().unwrap();
+    let deployed: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path().unwrap().into_owned())
+        .collect();
+    assert_eq!(deployed, ["a", "b", "l"].map(PathBuf::from));
 }
 
 #[test]
@@ -374,7 +387,7 @@ fn a_folder_streams_as_the_tar_it_is() {
 
     // Bits that the digest does not cover make no difference.
     let normal = TarOptions {
-        normal_modes: true,
+        as_digested: true,
         ..options.clone()
     };
     let digest = opened(&root).unwrap().digest;
@@ -402,6 +415,40 @@ fn a_folder_streams_as_the_tar_it_is() {
         .map(|entry| entry.unwrap().header().mode().unwrap())
         .collect();
     assert_eq!(modes, sampled);
+
+    // Nor do folders that it does not cover.
+    for folder in ["bin-empty", "content/a/b", "z/y"] {
+        fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    fs::write(root.join("z/file"), "").unwrap();
+    let names = |options: &TarOptions| {
+        let packed = tar_folder(&root, Vec::new(), options).unwrap();
+        let mut archive = tar::Archive::new(packed.as_slice());
+        let names = archive.entries().unwrap().map(|entry| {
+            let path = entry.unwrap().path().unwrap().into_owned();
+            let name = path.to_str().unwrap().trim_end_matches('/').to_owned();
+            name.strip_prefix("package/").unwrap_or(&name).to_owned()
+        });
+        names.collect::<Vec<String>>()
+    };
+    let covered = [
+        "package",
+        "bin",
+        "bin/roll",
+        "content",
+        "content/copy.html",
+        "content/home.html",
+        "content/index.html",
+        "content/ü ñ.txt",
+        "deploy.yaml",
+        "run",
+        "z",
+        "z/file",
+    ];
+    assert_eq!(names(&normal), covered);
+    let mut all = names(&options);
+    all.retain(|name| !covered.contains(&name.as_str()));
+    assert_eq!(all, ["bin-empty", "content/a", "content/a/b", "z/y"]);
 
     rustix::fs::mknodat(
         rustix::fs::CWD,

@@ -1,6 +1,7 @@
 //! Whether the deploy needed anybody, or anything but the package: a suite of its own, from what was seen while it ran.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ static MISSES: LazyLock<Option<Regex>> = LazyLock::new(|| {
     )
     .ok()
 });
+
+/// How OpenSSH says that it asks for no terminal where there is none, which nobody minds.
+const WITHOUT_TERMINAL: &str = "will not be allocated";
 
 /// What a program says that found no terminal, and may only have wanted to know its name.
 const NO_TERMINAL: &str = "inappropriate ioctl for device";
@@ -70,6 +74,17 @@ impl Habits {
         names: BTreeSet::new(),
         callers: BTreeSet::new(),
     };
+
+    /// True where the site asked for a name by itself. An asker of whom only the address is known may be any of it.
+    fn know(&self, name: &str, asker: &str) -> bool {
+        let mut names = self.names.iter();
+        names.any(|(of, by)| of == name && (by == asker || is_address(asker)))
+    }
+
+    /// True where a caller called out by itself, or may have.
+    fn know_caller(&self, caller: &str) -> bool {
+        self.callers.contains(caller) || is_address(caller) && !self.callers.is_empty()
+    }
 
     /// With what these events show of the time before the deploy.
     #[must_use]
@@ -174,20 +189,32 @@ fn case(name: &str, found: Result<Option<String>, String>) -> Case {
     }
 }
 
+fn says(rule: &Option<Regex>, line: &str) -> bool {
+    rule.as_ref().is_some_and(|rule| rule.is_match(line))
+}
+
+/// The last line of a step, where it is a question.
+fn question(step: &Seen) -> Option<&str> {
+    let lines = step.lines.iter().map(|line| line.trim());
+    let last = lines.rev().find(|line| !line.is_empty())?;
+    says(&ASKS, last).then_some(last)
+}
+
 /// Input is at its end from the beginning, so a question is never answered. What the program writes shows that it asked,
-/// and where the platform notes it, so does that it read.
+/// and where the platform notes it, so does that it read. A question without a read is only a warning: within the step
+/// something may have answered it (`yes | tool`), or it was asked of a terminal or by a program that did not wait.
 fn nobody_was_asked(steps: &[Seen], watched: &Watched) -> Case {
-    let says =
-        |rule: &Option<Regex>, line: &str| rule.as_ref().is_some_and(|rule| rule.is_match(line));
+    const NAME: &str = "no step asks a person";
     let asked = steps.iter().find_map(|step| {
-        let last = step.lines.iter().rev().find(|line| !line.trim().is_empty());
-        let asks = last.filter(|line| says(&ASKS, line));
         let may_read =
             watched.reads.contains(&step.name) || watched.unseen.contains(&step.name);
+        let asks = question(step).filter(|_| may_read);
         let misses = || {
-            step.lines.iter().find(|line| {
-                let no_terminal = || line.to_lowercase().contains(NO_TERMINAL);
-                says(&MISSES, line) || may_read && no_terminal()
+            let mut lines = step.lines.iter().map(String::as_str);
+            lines.find(|line| {
+                let plain = line.to_lowercase();
+                let misses = says(&MISSES, line) && !plain.contains(WITHOUT_TERMINAL);
+                misses || may_read && plain.contains(NO_TERMINAL)
             })
         };
         if let Some(line) = asks.or_else(misses) {
@@ -204,13 +231,27 @@ fn nobody_was_asked(steps: &[Seen], watched: &Watched) -> Case {
             )
         })
     });
+    if let Some(why) = asked {
+        return case(NAME, Err(why));
+    }
+    let unread = steps.iter().find_map(|step| Some((step, question(step)?)));
+    if let Some((step, line)) = unread {
+        let why = format!(
+            "step `{}` ends with a question and did not read its input: nobody can see who was to answer: {line}",
+            step.name
+        );
+        return Case {
+            suite: SUITE.to_owned(),
+            ..not_passed(Stage::Deploy, NAME, CaseStatus::Warned, 0.0, why)
+        };
+    }
     let runs = steps.iter().filter(|step| step.runs).count();
     let mut figure = format!("{runs} steps ran without input and terminal");
     if !watched.unseen.is_empty() {
         let unseen = watched.unseen.len();
         figure += &format!("; of {unseen} nobody can see whether they read their input");
     }
-    case("no step asks a person", asked.map_or(Ok(Some(figure)), Err))
+    case(NAME, Ok(Some(figure)))
 }
 
 /// Here it is masked; where the package is deployed in earnest nobody masks it, and it stays in a log.
@@ -282,9 +323,15 @@ impl<'a> Touched<'a> {
         }
     }
 
+    /// Who has no name yet was made while a step ran, by that step.
     fn by_a_step(&self, who: &str) -> bool {
-        who == "bastion" || self.0.contains(who)
+        who == "bastion" || self.0.contains(who) || is_address(who)
     }
+}
+
+/// True for who has no name yet: a container that is just being made.
+fn is_address(who: &str) -> bool {
+    who.parse::<IpAddr>().is_ok()
 }
 
 /// A name that the same asker asked for before the deploy is the site's own affair.
@@ -306,8 +353,7 @@ fn nothing_outside_was_asked_for(deploy: &Deploy<'_>) -> Case {
         let EventKind::OutsideName { stage, name, asker } = &event.kind else {
             continue;
         };
-        let is_new = !habits.names.contains(&(name.clone(), asker.clone()));
-        if *stage == Stage::Deploy && is_new {
+        if *stage == Stage::Deploy && !habits.know(name, asker) {
             if touched.by_a_step(asker) {
                 theirs.push(format!("{asker} asked for {name}"));
             } else {
@@ -344,7 +390,7 @@ fn nothing_outside_was_called(deploy: &Deploy<'_>) -> Case {
         };
         if *stage == Stage::Deploy {
             let of_step = touched.by_a_step(caller);
-            if habits.callers.contains(caller) {
+            if habits.know_caller(caller) {
                 if of_step {
                     either.insert(caller.as_str());
                 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Ground, Staging};
-use crate::engine::{Attach, ContainerSpec, EngineError, HostPaths, ImageFacts, VolumeAt};
+use crate::engine::{Attach, ContainerSpec, EngineError, HostPaths, ImageFacts, Modes, VolumeAt};
 use crate::plan::model::{Healthcheck, Service};
 use crate::state::slug;
 
@@ -124,16 +124,19 @@ impl Ground {
     ) -> Result<(), EngineError> {
         let package = self.plan.package.as_ref().map(|package| &package.root);
         for file in &service.files {
-            // What a package brings gets the modes that its digest covers.
-            let kept = match package {
-                Some(root) if file.source.starts_with(root) => crate::engine::Modes::Normal,
-                Some(_) | None => crate::engine::Modes::Kept,
+            // Of what a package brings only that counts which its digest covers.
+            let is_packaged = package.is_some_and(|root| file.source.starts_with(root));
+            let mode = match (is_packaged, file.mode) {
+                (true, None) => Modes::Normal,
+                (true, Some(mode)) => Modes::NormalBut(mode),
+                (false, None) => Modes::Kept,
+                (false, Some(mode)) => Modes::Set(mode),
             };
             let paths = HostPaths {
                 source: file.source.clone(),
                 target: file.target.clone(),
                 owner: (file.uid, file.gid),
-                mode: file.mode.map_or(kept, crate::engine::Modes::Set),
+                mode,
             };
             self.engine.upload_paths(container, paths).await?;
         }

@@ -36,6 +36,7 @@ components:
           printf 'user:%s' \"$TOKEN\" | base64 >&2
           printf %s \"$TOKEN\" | od -An -tx1 | tr -d ' \\n'; echo
           test \"$SITE-$COLOUR\" = shop.example-green
+      - { name: take it back, run: 'printf \"%s\\rdone\\n\" \"$TOKEN\"' }
       - { name: a second try, run: 'test -e /tmp/tried || { touch /tmp/tried; exit 3; }', retries: 2 }
       - { name: come up, wait: { tcp: app:8000 }, timeout: 30s }
 rollback:
@@ -105,8 +106,9 @@ fn parameters_and_secrets_reach_their_places_and_no_report() {
     let case = ran.case("unassisted", "no step shows a secret");
     assert_eq!(
         case.message.as_deref(),
-        Some("step `app/say too much` writes a secret to its output")
+        Some("steps `app/say too much`, `app/take it back` write a secret to their output")
     );
+    assert_eq!(ran.output_of("app/take it back"), ["done"]);
     let tried = ran.case("deploy", "app / a second try");
     assert_eq!(
         tried.message.as_deref(),

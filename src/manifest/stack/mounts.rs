@@ -30,16 +30,20 @@ pub(super) struct Home {
     folder: &'static str,
     /// Volumes belong to it.
     volumes: bool,
+    /// Empty folders are part of it.
+    empty_folders: bool,
 }
 
 pub(super) const STACK: Home = Home {
     folder: "the stack's folder",
     volumes: true,
+    empty_folders: true,
 };
 
 pub(super) const PACKAGE: Home = Home {
     folder: "the package",
     volumes: false,
+    empty_folders: false,
 };
 
 #[derive(Clone, Copy)]
@@ -340,7 +344,16 @@ pub(super) fn in_home(
         return None;
     }
     match paths::inside(dir, &path) {
-        Ok(()) => Some(path),
+        Ok(()) if home.empty_folders || paths::holds_files(&path) => Some(path),
+        Ok(()) => {
+            p.push(
+                source
+                    .place
+                    .problem(format!("the folder `{written}` has no file in it"))
+                    .help(paths::EMPTY_HELP),
+            );
+            None
+        }
         Err(Stray::Missing) => {
             p.push(
                 source

@@ -6,6 +6,7 @@ fn step(written: &str) -> Result<StepEntry, Problems> {
     let temp = tempfile::tempdir().unwrap();
     let put = |name: &str, text: &str| std::fs::write(temp.path().join(name), text).unwrap();
     std::fs::create_dir(temp.path().join("image")).unwrap();
+    std::fs::create_dir_all(temp.path().join("hollow/inner")).unwrap();
     put("image/Dockerfile", "FROM scratch\n");
     put("page.html", "hello\n");
     put(
@@ -60,6 +61,14 @@ fn a_step_that_changes_a_service_names_one() {
     assert_eq!(
         wrong("restart: web, target: web"),
         "unknown key `target` in the step `s`"
+    );
+}
+
+#[test]
+fn what_the_digest_does_not_cover_is_not_copied() {
+    assert_eq!(
+        wrong("copy: hollow/, service: web, to: /srv"),
+        "the folder `hollow/` has no file in it"
     );
 }
 

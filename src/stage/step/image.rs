@@ -106,16 +106,25 @@ async fn brings_everything(ground: &Ground, build: &Build) -> Result<(), EngineE
     for reference in references(&text) {
         match reference {
             Reference::Image(image) => {
-                if ground.engine.image(&image).await?.is_none() {
+                let Some(facts) = ground.engine.image(&image).await? else {
                     return Err(refused(format!(
                         "the image `{image}` is not present, and a deploy may not fetch it"
                     )));
+                };
+                if let Some(why) = unjudged(&image, &facts) {
+                    return Err(refused(why).with_help("build on an image that has no `ONBUILD`"));
                 }
             }
             Reference::Remote(instruction) => {
                 return Err(refused(format!(
                     "`{instruction}` reaches outside, which a deploy may not"
                 )));
+            }
+            Reference::Platform(instruction) => {
+                return Err(refused(format!(
+                    "`{instruction}` says a platform, for which an engine may fetch an image that is present"
+                ))
+                .with_help("leave `--platform` out: what is built is for the engine's own"));
             }
             Reference::Heredoc(instruction) => {
                 return Err(refused(format!(
@@ -130,4 +139,30 @@ async fn brings_everything(ground: &Ground, build: &Build) -> Result<(), EngineE
         }
     }
     Ok(())
+}
+
+/// Why nothing is built on an image that is present: what it adds to a build stands in no Dockerfile of the package, and may
+/// fetch as well.
+fn unjudged(image: &str, facts: &ImageFacts) -> Option<String> {
+    let first = facts.on_build.first()?;
+    Some(format!(
+        "the image `{image}` adds instructions of its own to what is built on it (`ONBUILD {first}`), which a deploy may not"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ImageFacts, unjudged};
+
+    #[test]
+    fn an_image_that_adds_to_a_build_is_named() {
+        let mut facts = ImageFacts::default();
+        assert_eq!(unjudged("base:1", &facts), None);
+        facts.on_build = vec!["ADD http://h/x /x".to_owned()];
+        let why = unjudged("base:1", &facts).unwrap();
+        assert!(
+            why.contains("`base:1`") && why.contains("`ONBUILD ADD http://h/x /x`"),
+            "{why}"
+        );
+    }
 }

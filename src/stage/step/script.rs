@@ -116,7 +116,8 @@ async fn once(
     run.working_in = Some(container.clone());
     let ended = ground
         .exec_within(&container, &spec, left, |line| {
-            if ground.mask.tells(&line.line) {
+            // Also what a terminal would not show any more: a log has it.
+            if ground.mask.tells(&line.line) || ground.mask.tells(&line.overwritten) {
                 told.insert(source.clone());
             }
             // Before it is cut: half a secret is one too.

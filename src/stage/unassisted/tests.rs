@@ -70,12 +70,17 @@ fn deploy<'a>(events: &'a [Event], watched: &'a Watched, habits: &'a Habits) -> 
 
 #[test]
 fn a_question_to_a_person_is_found_by_what_was_written() {
-    use CaseStatus::{Failed, Passed};
+    use CaseStatus::{Failed, Passed, Warned};
     for (lines, status) in [
         (&["migrated"][..], Passed),
-        (&["Do you want to continue? [Y/n] "], Failed),
+        (&["Do you want to continue? [Y/n] "], Warned),
         (&["Do you want to continue? [Y/n] ", "done"], Passed),
-        (&["Password: "], Failed),
+        (&["Password: "], Warned),
+        (&["the input device is not a TTY", "Password: "], Failed),
+        (
+            &["Pseudo-terminal will not be allocated because stdin is not a terminal."],
+            Passed,
+        ),
         (
             &[
                 "sudo: a terminal is required to read the password",
@@ -123,6 +128,32 @@ fn a_question_to_a_person_is_found_by_what_was_written() {
 }
 
 #[test]
+fn a_question_counts_where_its_step_read_or_may_have_read() {
+    let events = events(step("bastion", &["rolled", "Drop the table? [y/N] ", " "]));
+    let steps = steps(&events);
+    let mut watched = Watched::new();
+    // `echo y | tool`
+    let unread = nobody_was_asked(&steps, &watched);
+    assert_eq!(unread.status, CaseStatus::Warned);
+    let asks = "step `app/roll` waits for a person: Drop the table? [y/N]";
+    watched.unseen.insert("app/roll".to_owned());
+    let unseen = nobody_was_asked(&steps, &watched);
+    assert_eq!(unseen.status, CaseStatus::Failed);
+    assert_eq!(unseen.message.as_deref(), Some(asks));
+    let mut watched = Watched::new();
+    watched.reads.insert("app/roll".to_owned());
+    let read = nobody_was_asked(&steps, &watched);
+    assert_eq!(read.status, CaseStatus::Failed);
+    assert_eq!(read.message.as_deref(), Some(asks));
+    // Another step is another affair.
+    let mut watched = Watched::new();
+    watched.reads.insert("app/other".to_owned());
+    let other = nobody_was_asked(&steps, &watched);
+    assert_eq!(other.status, CaseStatus::Warned);
+    assert_eq!(other.suite, SUITE);
+}
+
+#[test]
 fn a_call_outside_is_held_against_steps_and_not_against_the_site() {
     use CaseStatus::{Failed, Passed};
     let with = |more: Vec<EventKind>, target: &str| {
@@ -140,6 +171,13 @@ fn a_call_outside_is_held_against_steps_and_not_against_the_site() {
         outside(Stage::Deploy, "web"),
     ];
     assert_eq!(with(always, "web"), Passed);
+    // Who has no name yet was made by a step; that the site asks for the same by itself is known of its name only.
+    assert_eq!(with(during("172.18.0.9"), "bastion"), Failed);
+    let again = vec![
+        outside(Stage::Baseline, "web"),
+        outside(Stage::Deploy, "172.18.0.9"),
+    ];
+    assert_eq!(with(again, "web"), Passed);
     // Before a step has touched it a service is its own.
     let mut kinds = during("web");
     kinds.extend(step("web", &[]));
@@ -223,6 +261,12 @@ fn a_call_to_an_address_is_held_against_steps_like_one_for_a_name() {
             Passed,
         ),
         (vec![call(Stage::Verify, "bastion")], "bastion", Passed),
+        (vec![call(deploy, "172.18.0.9")], "bastion", Failed),
+        (
+            vec![call(Stage::Baseline, "web"), call(deploy, "172.18.0.9")],
+            "web",
+            Warned,
+        ),
     ] {
         let mut kinds = step(target, &[]);
         kinds.extend(calls);
