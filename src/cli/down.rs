@@ -20,7 +20,7 @@ Examples:
   rehearse down site-20261121-18 shop-20261121-19
   rehearse down --all")]
 pub struct Arguments {
-    /// The runs: their ids, as much of each beginning as is unique, or `latest`
+    /// The runs: their ids, as much of each beginning as is unique, or `latest`, the newest below the report folder
     #[arg(value_name = "RUN", required_unless_present = "all")]
     pub runs: Vec<String>,
     /// All kept stagings in this engine
@@ -83,7 +83,8 @@ fn doomed<'a>(
         }
         return Ok(stagings.iter().filter(kept).collect());
     }
-    let mut names = known::runs(&arguments.report_dir);
+    let own = known::runs(&arguments.report_dir);
+    let mut names = own.clone();
     for seen in stagings {
         for name in [&seen.staging, &seen.tenant] {
             if !names.contains(name) {
@@ -94,7 +95,13 @@ fn doomed<'a>(
     names.sort_by(|a, b| known::begun(a).cmp(&known::begun(b)));
     let mut doomed: Vec<&StagingSeen> = Vec::new();
     for wanted in &arguments.runs {
-        let run = known::meant(wanted, &names).map_err(|(error, help)| {
+        // The newest one in the engine may be a colleague's: what is removed without a question is named, or one's own.
+        let known = if wanted == known::LATEST {
+            &own
+        } else {
+            &names
+        };
+        let run = known::meant(wanted, known).map_err(|(error, help)| {
             say::error(error, Some(&help));
             ExitCode::from(USAGE)
         })?;

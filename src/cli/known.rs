@@ -7,7 +7,7 @@ use super::{USAGE, say};
 use crate::report::record::Record;
 
 /// The newest run.
-const LATEST: &str = "latest";
+pub(super) const LATEST: &str = "latest";
 
 /// How many names an error shows.
 const SHOWN: usize = 8;

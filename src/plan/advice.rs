@@ -4,7 +4,7 @@
 use regex::Regex;
 
 use crate::manifest::PackageManifest;
-use crate::plan::model::{Action, Location, Step};
+use crate::plan::model::{Action, Location, Shape, Step};
 
 /// One warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub fn advise(package: &PackageManifest) -> Vec<Advice> {
         "add `rollback:` with its steps, or `rollback.sh` beside a runbook or a script",
     );
     missing(
-        package.version.is_none(),
+        package.version.is_none() && package.shape == Shape::Manifest,
         "the package does not say its version",
         "add `version:` to deploy.yaml: it is how people will speak of it",
     );
@@ -138,7 +138,7 @@ fn of_step(step: &Step) -> Vec<Advice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
     use std::time::Duration;
 
     fn warned(script: &str) -> Vec<&'static str> {
@@ -162,6 +162,27 @@ mod tests {
             .into_iter()
             .map(|advice| advice.help)
             .collect()
+    }
+
+    #[test]
+    fn a_version_is_missed_only_where_one_can_be_written() {
+        let missed = |file: &str, text: &str| {
+            let temp = tempfile::tempdir().expect("a folder");
+            std::fs::write(temp.path().join(file), text).expect("written");
+            let package = crate::manifest::load_package(temp.path(), Path::new("package"))
+                .unwrap_or_else(|problems| panic!("{problems}"));
+            let advice = advise(&package);
+            advice.iter().any(|advice| advice.text.contains("version"))
+        };
+        let manifest =
+            "package: x\ncomponents:\n  - { name: a, steps: [{ name: b, run: 'true' }] }\n";
+        assert!(missed("deploy.yaml", manifest));
+        assert!(!missed(
+            "deploy.yaml",
+            &format!("version: 1.0.0\n{manifest}")
+        ));
+        assert!(!missed("deploy.sh", "true\n"));
+        assert!(!missed("DEPLOY.md", "```sh\ntrue\n```\n"));
     }
 
     #[test]

@@ -440,6 +440,8 @@ fn stagings_are_found_without_their_reports_and_runs_without_an_engine() {
         .expect("it starts");
     assert!(out.status.success());
     assert!(String::from_utf8_lossy(&out.stderr).contains("not known"));
+    // It is not one of these reports, so `latest` is not the word for it.
+    expect(&place, &["down", "latest"], 64, &["there is no run yet"]);
     expect(&place, &["down", &name], 0, &["removed volume"]);
     assert_eq!(left_of(&name), []);
 }
