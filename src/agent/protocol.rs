@@ -55,9 +55,10 @@ pub struct Watch {
     pub targets: Vec<Target>,
     /// Until then each must have answered once.
     pub patience: Duration,
-    /// A target that is away when the watch is to end is asked on until it is there, or has been away for longer than this
-    /// in all.
+    /// A target that is away when the watch is to end is asked on until it is there, at most for this long..
     pub linger: Duration,
+    /// .. and only while it has been away for no longer than this in all.
+    pub allowed: Duration,
     /// The watch ends by itself after this, if nobody ends it.
     pub most: Duration,
 }

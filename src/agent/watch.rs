@@ -43,6 +43,7 @@ impl Watches {
                 began,
                 patience: watch.patience,
                 linger: watch.linger,
+                allowed: watch.allowed,
                 most: watch.most,
                 prober: Arc::clone(prober),
             };
@@ -88,6 +89,7 @@ struct One {
     began: Instant,
     patience: Duration,
     linger: Duration,
+    allowed: Duration,
     most: Duration,
     prober: Arc<Prober>,
 }
@@ -133,7 +135,8 @@ impl One {
             }
             // How long it stays away is what the limits are about.
             let may_come_back = |since: Instant| {
-                tally.away().is_some_and(|sum| sum <= self.linger) && since.elapsed() <= self.linger
+                tally.away().is_some_and(|sum| sum <= self.allowed)
+                    && since.elapsed() <= self.linger
             };
             if over || ordered.is_some_and(|since| !may_come_back(since)) {
                 tally.end();
@@ -179,6 +182,7 @@ mod tests {
             targets,
             patience: Duration::from_millis(patience),
             linger: Duration::ZERO,
+            allowed: Duration::ZERO,
             most: Duration::from_secs(60),
         }
     }
@@ -220,7 +224,11 @@ mod tests {
         let prober = Arc::new(Prober::new().unwrap());
         let watches = Watches::default();
         let there = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        for (id, linger, comes_back) in [(1, 30_000, true), (2, 300, false)] {
+        for (id, linger, allowed, comes_back) in [
+            (1, 30_000, 30_000, true),
+            (2, 300, 30_000, false),
+            (3, 30_000, 300, false),
+        ] {
             let goes = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = goes.local_addr().unwrap().port();
             let mut asked = watch(
@@ -231,6 +239,7 @@ mod tests {
                 2_000,
             );
             asked.linger = Duration::from_millis(linger);
+            asked.allowed = Duration::from_millis(allowed);
             let (first, _) = watches.begin(id, asked, &prober).await;
             assert_eq!(first, [Ok(()), Ok(())]);
             drop(goes);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::check::ladder::{Rung, SEEN_TO_BE_BAD};
-use crate::event::{Case, CaseStatus, Event, Mode, Stage};
+use crate::event::{Case, CaseStatus, Event, Exchange, Mode, Stage};
 use crate::report::paint::Paint;
 use crate::report::record::{BackupCheck, CaseFacts, ComeBack, Record};
 use crate::report::steps::steps;
@@ -395,7 +395,10 @@ fn emulated(record: &Record) -> Vec<String> {
             asked.emulator, asked.stage
         )
     }));
-    let all: usize = record.emulated.iter().map(|asked| asked.times).sum();
+    // A call of a port where nobody listens is none.
+    let requests = record.emulated.iter();
+    let requests = requests.filter(|asked| asked.matched || asked.kind != Exchange::Tcp);
+    let all: usize = requests.map(|asked| asked.times).sum();
     if all > 0 {
         said.push(format!("{} in all", count(all, "request")));
     }

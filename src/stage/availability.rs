@@ -48,9 +48,9 @@ impl Watch {
     /// Lets the agent begin, and waits until every target has answered once; nothing where there are none.
     pub(super) async fn begin(run: &Run, package: &Package) -> Result<Option<Self>, Bad> {
         let plan = &run.order.plan;
-        let limits = limits(run, package);
-        let longest = limits.iter().map(|(limit, _)| *limit).max();
-        let linger = longest.unwrap_or_default().min(LINGER);
+        let limits = limits(run, package).into_iter();
+        let allowed = limits.map(|(limit, _)| limit).max().unwrap_or_default();
+        let linger = allowed.min(LINGER);
         let targets = plan
             .testplan
             .iter()
@@ -63,6 +63,7 @@ impl Watch {
             targets: targets.iter().map(|of| of.target.clone()).collect(),
             patience: PATIENCE.min(plan.limits.start),
             linger,
+            allowed,
             most: plan.limits.deploy + linger + SLACK,
         });
         let (sent, asked) = (Timestamp::now(), Instant::now());

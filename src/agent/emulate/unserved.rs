@@ -43,14 +43,17 @@ const KEPT: usize = 128;
 /// How often the socket is read. Whoever waits for a call asks for a mark, before which it is read to its end.
 const PACE: Duration = Duration::from_millis(200);
 
-/// A call that is repeated within this, from the same port to the same port, is one.
+/// Calls of one port by the same asker within this are one: who is refused may try again at once, and for ever.
 const ONE_CALL: Duration = Duration::from_secs(4);
 
-/// So many calls are remembered at most. A repeat that is written down twice does no harm.
+/// So many are remembered at most. A repeat that is written down twice does no harm.
 const REMEMBERED: usize = 4096;
 
+/// So many packets are read at a time: more than the socket holds, so that all that lay in it is, and a flood ends.
+const AT_A_TIME: usize = 4096;
+
 /// Somebody calls a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Call {
     asker: Ipv4Addr,
     from: u16,
@@ -65,9 +68,12 @@ pub(super) struct Ears {
     /// TCP ports that somebody listens on.
     served: Vec<u16>,
     log: Log,
-    /// When each call was written down. Whoever reads the socket holds it until all is written.
-    told: Mutex<HashMap<Call, Instant>>,
+    /// Whoever reads the socket holds it until all is written.
+    told: Mutex<Told>,
 }
+
+/// When a call was written down: whose, of which port, and whether over UDP.
+type Told = HashMap<(Ipv4Addr, u16, bool), Instant>;
 
 impl Ears {
     /// The ears of an emulator that listens on these TCP ports.
@@ -109,7 +115,7 @@ impl Ears {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let mut socket = &self.socket;
         let mut packet = [0; KEPT];
-        loop {
+        for _ in 0..AT_A_TIME {
             match socket.read(&mut packet) {
                 Ok(length) => {
                     if let Some(call) = unserved(&packet[..length], &self.own, &self.served)
@@ -128,6 +134,7 @@ impl Ears {
                 Err(error) => return Err(unheard(&error)),
             }
         }
+        Ok(())
     }
 }
 
@@ -242,15 +249,16 @@ fn call(packet: &[u8]) -> Option<(Ipv4Addr, Call)> {
 }
 
 /// Remembers a call; false where it is the repeat of one.
-fn is_new(told: &mut HashMap<Call, Instant>, call: Call, now: Instant) -> bool {
-    let known = told.get(&call);
+fn is_new(told: &mut Told, call: Call, now: Instant) -> bool {
+    let key = (call.asker, call.to, call.udp);
+    let known = told.get(&key);
     if known.is_some_and(|last| now.duration_since(*last) <= ONE_CALL) {
         return false;
     }
     if told.len() >= REMEMBERED {
         told.clear();
     }
-    told.insert(call, now);
+    told.insert(key, now);
     true
 }
 
@@ -338,15 +346,17 @@ mod tests {
     #[test]
     fn a_call_that_is_repeated_is_one() {
         let (_, first) = call(&packet(TCP, 0, 587, SYN)).unwrap();
-        let second = Call {
+        let again = Call {
             from: first.from + 1,
             ..first
         };
-        let mut told = HashMap::new();
+        let second = Call { to: 465, ..first };
+        let mut told = Told::new();
         let begun = Instant::now();
         let later = |seconds| begun + Duration::from_secs(seconds);
         assert!(is_new(&mut told, first, begun));
         assert!(!is_new(&mut told, first, later(3)), "sent again");
+        assert!(!is_new(&mut told, again, later(3)), "tried again");
         assert!(is_new(&mut told, second, later(3)), "another call");
         assert!(is_new(&mut told, first, later(5)), "a new one");
     }

@@ -142,7 +142,7 @@ pub struct EmulatedFacts {
     pub kind: Exchange,
     /// `POST /charge`, `mail from a to b: subject`.
     pub summary: String,
-    /// False where no route fitted, or somebody was written to who may not be.
+    /// False where no route fitted, somebody was written to who may not be, or nobody listens on the port.
     pub matched: bool,
     /// The status of the answer, of HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -113,7 +113,11 @@ pub(super) fn verb(many: usize) -> &'static str {
 pub(super) fn parts(reference: &Reference, before: &State, after: &State) -> Found {
     let mut found = Found::default();
     let mut changed_schemas: BTreeSet<&str> = BTreeSet::new();
+    let replaced = came_or_gone(before, after);
     for (database, objects) in &before.schemas {
+        if replaced.contains(database) {
+            continue;
+        }
         let now = after.schemas.get(database).map_or(&[][..], Vec::as_slice);
         let changes = diff(objects, now);
         if !changes.is_empty() {
@@ -128,7 +132,7 @@ pub(super) fn parts(reference: &Reference, before: &State, after: &State) -> Fou
     let names: BTreeSet<&String> = before.parts.keys().chain(after.parts.keys()).collect();
     for name in names {
         let (was, is) = (before.parts.get(name), after.parts.get(name));
-        if reference.restless.contains(name) {
+        if reference.restless.contains(name) || is_within(name, &replaced) {
             continue;
         }
         if let (Some(was), Some(is)) = (was, is)
@@ -170,6 +174,36 @@ pub(super) fn parts(reference: &Reference, before: &State, after: &State) -> Fou
         }
     }
     found
+}
+
+/// The databases that only one of the states has, as `service/database`: what they hold is not told beside them.
+fn came_or_gone(before: &State, after: &State) -> BTreeSet<String> {
+    let one_sided =
+        |name: &&String| !(before.parts.contains_key(*name) && after.parts.contains_key(*name));
+    let names = before.parts.keys().chain(after.parts.keys());
+    let databases = names.filter(one_sided).filter_map(|name| {
+        let (database, service) = name.strip_prefix("database ")?.rsplit_once(" of ")?;
+        Some(format!("{service}/{database}"))
+    });
+    databases.collect()
+}
+
+/// True for a part of one of these databases.
+fn is_within(name: &str, databases: &BTreeSet<String>) -> bool {
+    let Some((kind, of)) = name.split_once(" of ") else {
+        return false;
+    };
+    let whole = match kind.strip_prefix("table ") {
+        // A table of MariaDB.
+        Some(table) => format!("{of}/{table}"),
+        None if matches!(kind, "schema" | "rows" | "content") => of.replacen(' ', "/", 1),
+        None => return false,
+    };
+    // PostgreSQL has `service/database` and then the table, MariaDB `service` and then `database.table`.
+    databases.iter().any(|database| {
+        let rest = whole.strip_prefix(database.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '.']))
+    })
 }
 
 /// True for a variable of which only the service's image says something, where that is another: it is told itself.

@@ -397,6 +397,20 @@ pub(super) async fn differing_files(
             ));
             continue;
         }
+        let made_of = |state: &State| {
+            let mut blueprints = state.blueprints.iter();
+            let found = blueprints.find(|of| of.service.name == service);
+            found.map(|of| of.image.clone())
+        };
+        let had_written = snapshot
+            .written
+            .get(service)
+            .is_some_and(|of| !of.is_empty());
+        if had_written && made_of(before) != made_of(after) {
+            found.not_compared.push(format!(
+                "what {service} had written outside of volumes (its container is made from its image anew)"
+            ));
+        }
         let empty = BTreeMap::new();
         let mut was = before.files.get(service).unwrap_or(&empty).clone();
         let mut is = after.files.get(service).unwrap_or(&empty).clone();

@@ -101,6 +101,20 @@ fn a_database_that_stays_is_a_difference_by_its_name() {
     after.parts.insert(left.to_owned(), "there".to_owned());
     assert_eq!(named(&before, &after, &[], &[]), [left]);
     assert_eq!(named(&before, &after, &[], &[left]), Vec::<String>::new());
+    // What it holds is not told beside it, of another one it is.
+    for part in [
+        "schema of db/reports",
+        "rows of db/reports public.sums",
+        "content of db/reports public.sums",
+        "table reports.sums of db",
+        "content of db reports.sums",
+    ] {
+        after.parts.insert(part.to_owned(), "1".to_owned());
+    }
+    assert_eq!(named(&before, &after, &[], &[]), [left]);
+    let other = "schema of db/reports2";
+    after.parts.insert(other.to_owned(), "1".to_owned());
+    assert_eq!(named(&before, &after, &[], &[]), [left, other]);
 }
 
 #[test]
